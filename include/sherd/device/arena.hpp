@@ -1,0 +1,57 @@
+#pragma once
+// Arena: all tensor memory of a run. A bump allocator over one block, and the planner: a measuring arena hands out
+// addresses from a range that is never mapped, so the code that runs a step also plans its memory, to the byte.
+#include <cstddef>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "sherd/base/tensor.hpp"
+
+namespace sherd {
+
+class Arena {
+ public:
+  /// Owns `bytes` of memory, obtained and returned by the device (Device::arena).
+  struct Block {
+    std::byte* data = nullptr;
+    std::size_t bytes = 0;
+    void (*release)(Block&) noexcept = nullptr;
+  };
+  Arena(std::string name, Block block) : name_(std::move(name)), block_(block) {}
+  /// Records the high-water mark only. Its tensors are not null, and their ranges are disjoint from all others'.
+  static Arena measure(std::string name);
+  ~Arena();
+  Arena(Arena&& other) noexcept;
+  Arena& operator=(Arena&&) = delete;
+
+  /// A contiguous tensor, 256-byte aligned, uninitialised. Throws when the block is exhausted: plan and run disagree.
+  Tensor take(DType dtype, std::initializer_list<std::int64_t> shape);
+  Tensor take(DType dtype, std::span<const std::int64_t> shape);
+
+  const std::string& name() const { return name_; }
+  bool measuring() const { return block_.release == nullptr; }
+  std::size_t high_water() const { return high_; }
+  std::size_t capacity() const { return block_.bytes; }
+
+  /// Frees everything taken since its construction: activations of one micro-batch, one block's scratch.
+  class Scope {
+   public:
+    explicit Scope(Arena& a) : arena_(a), mark_(a.top_) {}
+    ~Scope() { arena_.top_ = mark_; }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Arena& arena_;
+    std::size_t mark_;
+  };
+
+ private:
+  std::string name_;
+  Block block_;
+  std::size_t top_ = 0, high_ = 0;
+};
+
+}  // namespace sherd

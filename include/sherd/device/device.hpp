@@ -1,0 +1,43 @@
+#pragma once
+// Device, Stream and Event: queues of work and the only synchronisation there is (law 4). The semantics are CUDA's, so
+// that a CPU stream finds on the CPU what would go wrong on a GPU.
+#include <cstddef>
+#include <memory>
+#include <source_location>
+#include <string>
+
+#include "sherd/device/arena.hpp"
+
+namespace sherd {
+
+/// A point in a stream. Like cudaEvent_t: a wait on an event that was never recorded does not block, and a wait means
+/// the latest record() before it.
+class Event {
+ public:
+  virtual ~Event() = default;
+};
+
+/// A queue of work, run in order; different streams are ordered by events alone. Enqueued from one host thread.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual void record(Event& event) = 0;
+  /// Work enqueued on this stream after the call starts only when `event` has passed. Every call has a comment that
+  /// names what it protects; tests delete each call in turn, found by its source location.
+  virtual void wait(const Event& event, std::source_location at = std::source_location::current()) = 0;
+  /// Blocks the host until everything enqueued so far is done; rethrows the first error of any stream of the device.
+  virtual void synchronize() = 0;
+  virtual const std::string& name() const = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::unique_ptr<Stream> stream(std::string name) = 0;
+  virtual std::unique_ptr<Event> event(std::string name) = 0;
+  /// One block of device memory, touched once so that it is really there; does_not_fit if the machine has too little.
+  virtual Arena arena(std::string name, std::size_t bytes) = 0;
+  virtual std::string describe() const = 0;  // "cpu (2 threads)", "cuda:0 NVIDIA H100"
+};
+
+}  // namespace sherd
