@@ -32,20 +32,26 @@ void init(int rank, int world_size) {
   sinks().world = world_size;
 }
 
-void set_level(Level least) { sinks().out->set_level(least == Level::debug ? spdlog::level::debug : spdlog::level::info); }
+void set_level(Level least) {
+  sinks().out->set_level(least == Level::debug ? spdlog::level::debug : spdlog::level::info);
+}
 
 void write(Level level, std::string_view line) {
   Sinks& s = sinks();
   switch (level) {
-    case Level::debug: s.out->debug("[rank {}] {}", s.rank, line); break;
+    case Level::debug:
+      s.out->debug("[rank {}] {}", s.rank, line);
+      break;
     case Level::info:
       if (s.rank == 0) s.out->info("{}", line);
       break;
     case Level::warn:
     case Level::error: {
       const char* kind = level == Level::warn ? "warning" : "error";
-      if (s.world > 1) s.err->error("sherd: {} (rank {}): {}", kind, s.rank, line);
-      else s.err->error("sherd: {}: {}", kind, line);
+      if (s.world > 1)
+        s.err->error("sherd: {} (rank {}): {}", kind, s.rank, line);
+      else
+        s.err->error("sherd: {}: {}", kind, line);
       s.err->flush();
     }
   }

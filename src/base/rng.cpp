@@ -23,7 +23,8 @@ Random::Random(std::uint64_t seed, Purpose purpose, std::uint64_t stream) : stre
   key_ = {mixed[0], mixed[1]};
 }
 
-static std::array<std::uint32_t, 4> draw(std::uint64_t element, std::uint64_t stream, std::array<std::uint32_t, 2> key) {
+static std::array<std::uint32_t, 4> draw(std::uint64_t element, std::uint64_t stream,
+                                         std::array<std::uint32_t, 2> key) {
   return philox({static_cast<std::uint32_t>(element), static_cast<std::uint32_t>(element >> 32),
                  static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)},
                 key);
@@ -34,7 +35,9 @@ std::uint64_t Random::bits(std::uint64_t element) const {
   return (static_cast<std::uint64_t>(r[1]) << 32) | r[0];
 }
 
-double Random::uniform(std::uint64_t element) const { return static_cast<double>(bits(element) >> 11) * 0x1.0p-53; }
+double Random::uniform(std::uint64_t element) const {
+  return static_cast<double>(bits(element) >> 11) * 0x1.0p-53;
+}
 
 float Random::normal(std::uint64_t element) const {
   const auto r = draw(element, stream_, key_);

@@ -9,9 +9,11 @@ namespace sherd {
 
 enum class DType : std::uint8_t { f32, bf16, i32 };
 
-constexpr std::size_t size_of(DType t) { return t == DType::bf16 ? 2 : 4; }
-std::string_view name_of(DType t);               // "f32", "bf16", "i32"
-DType dtype_from_name(std::string_view name);    // fp32/f32/float32, bf16/bfloat16; usage error otherwise
+constexpr std::size_t size_of(DType t) {
+  return t == DType::bf16 ? 2 : 4;
+}
+std::string_view name_of(DType t);             // "f32", "bf16", "i32"
+DType dtype_from_name(std::string_view name);  // fp32/f32/float32, bf16/bfloat16; usage error otherwise
 
 struct bf16 {
   std::uint16_t bits = 0;

@@ -1,6 +1,7 @@
 #pragma once
-// Errors: every failure is a sherd::Error that travels up to main(), the only place that catches. A message says what was
-// found, what was expected and what to do. The exit codes are part of the program's interface (README, "Exit codes").
+// Errors: every failure is a sherd::Error that travels up to main(), the only place that catches. A message says what
+// was found, what was expected and what to do. The exit codes are part of the program's interface (README, "Exit
+// codes").
 #include <fmt/core.h>
 
 #include <source_location>

@@ -18,8 +18,12 @@ constexpr std::int64_t div_exact(std::int64_t a, std::int64_t b) {
   SHERD_CHECK(b != 0 && a % b == 0, "{} is not a multiple of {}", a, b);
   return a / b;
 }
-constexpr std::int64_t div_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-constexpr std::int64_t round_up(std::int64_t a, std::int64_t multiple) { return div_up(a, multiple) * multiple; }
+constexpr std::int64_t div_up(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t multiple) {
+  return div_up(a, multiple) * multiple;
+}
 
 /// a * b for counts that come from files: an Error instead of a wrap-around.
 constexpr std::int64_t checked_mul(std::int64_t a, std::int64_t b) {

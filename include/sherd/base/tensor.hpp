@@ -50,12 +50,12 @@ struct Tensor {
     return reinterpret_cast<T*>(data);
   }
 
-  Tensor flat(std::int64_t first, std::int64_t count) const;           // (count) of a contiguous tensor
-  Tensor view(std::initializer_list<std::int64_t> shape) const;        // same elements, another shape
+  Tensor flat(std::int64_t first, std::int64_t count) const;     // (count) of a contiguous tensor
+  Tensor view(std::initializer_list<std::int64_t> shape) const;  // same elements, another shape
   Tensor view(std::span<const std::int64_t> shape) const;
-  Tensor row_range(std::int64_t first, std::int64_t count) const;      // (count, C) of a matrix (R, C)
-  Tensor col_range(std::int64_t first, std::int64_t count) const;      // (..., count), keeps the row stride
-  std::string describe() const;                                        // "bf16 (4, 512, 576)"
+  Tensor row_range(std::int64_t first, std::int64_t count) const;  // (count, C) of a matrix (R, C)
+  Tensor col_range(std::int64_t first, std::int64_t count) const;  // (..., count), keeps the row stride
+  std::string describe() const;                                    // "bf16 (4, 512, 576)"
 };
 
 }  // namespace sherd

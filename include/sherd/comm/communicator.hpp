@@ -52,7 +52,7 @@ class Communicator {
   virtual void broadcast(Tensor inout, int root, CommTag tag, Stream& s) = 0;
   virtual void barrier(CommTag tag, Stream& s) = 0;
 
-  virtual Traffic traffic() const = 0;    // of the calls enqueued so far
+  virtual Traffic traffic() const = 0;      // of the calls enqueued so far
   virtual double seconds_busy() const = 0;  // wall time spent inside collectives so far, read after a synchronize()
 };
 

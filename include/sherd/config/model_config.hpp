@@ -18,14 +18,14 @@ struct ModelConfig {
   std::int64_t max_position = 0;       // longest sequence the model was made for
   float rms_norm_eps = 1e-5f;
   double rope_theta = 10000.0;
-  bool rope_llama3 = false;            // rope_scaling of type llama3, with the four numbers below
+  bool rope_llama3 = false;  // rope_scaling of type llama3, with the four numbers below
   double rope_factor = 1.0, rope_low_freq_factor = 1.0, rope_high_freq_factor = 4.0;
   std::int64_t rope_original_max_position = 8192;
   bool tied_embeddings = false;
   float initializer_range = 0.02f;
   std::int64_t bos_token = 1, eos_token = 2;  // negative: none
 
-  std::int64_t parameters() const;     // logical elements, tied weights once
+  std::int64_t parameters() const;  // logical elements, tied weights once
   /// Floating-point operations of forward and backward per token at sequence length s: 6 N_matmul + 6 L H D s (causal).
   double flops_per_token(std::int64_t sequence) const;
 };

@@ -14,7 +14,10 @@ struct HostBatch {
 
   HostBatch() = default;
   HostBatch(std::int64_t b, std::int64_t t)
-      : batch(b), length(t), tokens(static_cast<std::size_t>(b * t)), targets(tokens.size(), -1),
+      : batch(b),
+        length(t),
+        tokens(static_cast<std::size_t>(b * t)),
+        targets(tokens.size(), -1),
         doc_start(tokens.size()) {}
 };
 

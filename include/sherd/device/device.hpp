@@ -30,12 +30,15 @@ class Stream {
   virtual const std::string& name() const = 0;
 };
 
+/// Compute streams own the device's threads; a communication stream gets one, and priority where that exists.
+enum class StreamKind { compute, communication };
+
 class Device {
  public:
   virtual ~Device() = default;
-  virtual std::unique_ptr<Stream> stream(std::string name) = 0;
+  virtual std::unique_ptr<Stream> stream(std::string name, StreamKind kind) = 0;
   virtual std::unique_ptr<Event> event(std::string name) = 0;
-  /// One block of device memory, touched once so that it is really there; does_not_fit if the machine has too little.
+  /// One block of device memory, zeroed, so that it is really there; does_not_fit if the machine has too little.
   virtual Arena arena(std::string name, std::size_t bytes) = 0;
   virtual std::string describe() const = 0;  // "cpu (2 threads)", "cuda:0 NVIDIA H100"
 };

@@ -1,6 +1,6 @@
 #pragma once
-// Where parameters come from: a Hugging Face directory or a checkpoint, read by logical element, so that each rank reads
-// the bytes of its own shards only.
+// Where parameters come from: a Hugging Face directory or a checkpoint, read by logical element, so that each rank
+// reads the bytes of its own shards only.
 #include <cstdint>
 #include <span>
 #include <string>

@@ -1,6 +1,6 @@
 #pragma once
-// The one table of parameters (law 5): layout, sharding, checkpoints, export, initialisation, weight decay and the gradient
-// check are all read from it.
+// The one table of parameters (law 5): layout, sharding, checkpoints, export, initialisation, weight decay and the
+// gradient check are all read from it.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -16,7 +16,7 @@ struct ParamSpec {
   bool init_constant = false;       // norm gains: 1
   bool decay = true;                // weight decay applies: matrices yes, gains no
   bool trainable = true;
-  std::string fusion;               // parameters of one fusion group are contiguous: "qkv", "gate_up"
+  std::string fusion;  // parameters of one fusion group are contiguous: "qkv", "gate_up"
 
   std::int64_t numel() const {
     std::int64_t n = 1;
@@ -27,7 +27,7 @@ struct ParamSpec {
 
 /// One step of the schedule: what is gathered, used and reduced at once.
 struct UnitSpec {
-  std::string name;                 // "embedding", "model.layers.3", "head", or "root" when weights are tied
+  std::string name;  // "embedding", "model.layers.3", "head", or "root" when weights are tied
   std::vector<ParamSpec> params;
 };
 

@@ -59,7 +59,8 @@ class Ops {
  public:
   virtual ~Ops() = default;
 
-  // --- matrix products (ops/*/linear.*). w is (D_out, D_in) as Hugging Face stores it. --------------------------------
+  // --- matrix products (ops/*/linear.*). w is (D_out, D_in) as Hugging Face stores it.
+  // --------------------------------
   /// y (N, O) = x (N, I) w^T (O, I). act.
   virtual void linear(Tensor x, Tensor w, Tensor y, Stream& s) = 0;
   /// dx (N, I) = dy (N, O) w (O, I) + beta dx. act.
@@ -73,7 +74,8 @@ class Ops {
   /// dtable (V, C) += rows of dout (N, C), summed per token in token order. dtable is f32 or act.
   virtual void embedding_grad(Tensor dout, Tensor tokens, Tensor dtable, Stream& s) = 0;
 
-  // --- RMSNorm, Zhang & Sennrich, arXiv:1910.07467 (ops/*/rmsnorm.*) --------------------------------------------------
+  // --- RMSNorm, Zhang & Sennrich, arXiv:1910.07467 (ops/*/rmsnorm.*)
+  // --------------------------------------------------
   /// rstd (N) f32 = 1 / sqrt(mean(x^2) + eps); y (N, C) = x rstd gain (C). rstd may be null.
   virtual void rmsnorm(Tensor x, Tensor gain, float eps, Tensor y, Tensor rstd, Stream& s) = 0;
   /// sum (N, C) = x + branch, rounded to act; then y, rstd = rmsnorm of the rounded sum. sum may be x itself.
@@ -91,33 +93,37 @@ class Ops {
   /// t - doc_start (B, T) i32. `inverse` rotates back: the gradient.
   virtual void rope(Tensor qkv, Tensor doc_start, Tensor table, Heads heads, bool inverse, Stream& s) = 0;
 
-  // --- causal attention in tiles, Dao, arXiv:2307.08691 (ops/*/attention.*) ---------------------------------------------
+  // --- causal attention in tiles, Dao, arXiv:2307.08691 (ops/*/attention.*)
+  // ---------------------------------------------
   /// Query t of row b sees keys doc_start[b, t] <= u <= t. out (B, T, H D); lse (B, H, T) f32, the log-sum-exp of the
   /// scores q k / sqrt(D). Query head h reads key/value head h / (H / K).
   virtual void attention(Tensor qkv, Tensor doc_start, Heads heads, Tensor out, Tensor lse, Stream& s) = 0;
   /// dqkv (B, T, (H + 2 K) D) =. delta (B, H, T) f32 is scratch: the row sums of dout out.
   virtual void attention_grad(Tensor dout, Tensor qkv, Tensor doc_start, Heads heads, Tensor out, Tensor lse,
                               Tensor delta, Tensor dqkv, Stream& s) = 0;
-  /// One query per sequence against a cache: q (B, H D); k_cache, v_cache (B, P, K D); keys 0 .. length-1. out (B, H D).
+  /// One query per sequence against a cache: q (B, H D); k_cache, v_cache (B, P, K D); keys 0 .. length-1. out (B, H
+  /// D).
   virtual void attention_decode(Tensor q, Tensor k_cache, Tensor v_cache, std::int64_t length, Heads heads, Tensor out,
                                 Stream& s) = 0;
 
-  // --- SwiGLU, Shazeer, arXiv:2002.05202 (ops/*/swiglu.*) -------------------------------------------------------------
+  // --- SwiGLU, Shazeer, arXiv:2002.05202 (ops/*/swiglu.*)
+  // -------------------------------------------------------------
   /// out (N, F) = silu(gate) up, with gate_up (N, 2 F) = gate columns, then up columns.
   virtual void swiglu(Tensor gate_up, Tensor out, Stream& s) = 0;
   /// dgate_up (N, 2 F) =. dgate_up may be gate_up itself.
   virtual void swiglu_grad(Tensor dout, Tensor gate_up, Tensor dgate_up, Stream& s) = 0;
 
-  // --- output projection + cross entropy in chunks of rows (ops/*/cross_entropy.*) --------------------------------------
+  // --- output projection + cross entropy in chunks of rows (ops/*/cross_entropy.*)
+  // --------------------------------------
   /// Over chunks of R = logits.rows() tokens: logits (R, V) f32 = x w^T; loss (1) f32 += sum over valid tokens of
-  /// (lse - logit[target]); targets (N) i32, negative = no target. With dx given also the gradient of loss / divisor (1):
-  /// dlogits (R, V) act (may be `logits` in f32) = (softmax - onehot) / divisor; dx (N, C) = dlogits w;
-  /// dw (V, C) = sum of dlogits^T x + beta dw. All logits (N, V) never exist.
+  /// (lse - logit[target]); targets (N) i32, negative = no target. With dx given also the gradient of loss / divisor
+  /// (1): dlogits (R, V) act (may be `logits` in f32) = (softmax - onehot) / divisor; dx (N, C) = dlogits w; dw (V, C)
+  /// = sum of dlogits^T x + beta dw. All logits (N, V) never exist.
   struct CrossEntropy {
-    Tensor x, w, targets;      // (N, C) act, (V, C) act, (N) i32
-    Tensor logits, dlogits;    // scratch (R, V)
-    Tensor loss, divisor;      // (1) f32
-    Tensor dx, dw;             // null: loss only
+    Tensor x, w, targets;    // (N, C) act, (V, C) act, (N) i32
+    Tensor logits, dlogits;  // scratch (R, V)
+    Tensor loss, divisor;    // (1) f32
+    Tensor dx, dw;           // null: loss only
     float beta = 0;
   };
   virtual void linear_cross_entropy(const CrossEntropy& args, Stream& s) = 0;
@@ -133,10 +139,10 @@ class Ops {
   virtual void clip_factor(Tensor squares, float max_norm, Tensor norm, Tensor factor, Stream& s) = 0;
 
   // --- data movement (ops/*/memory.*) -------------------------------------------------------------------------------
-  virtual void fill(Tensor x, float value, Stream& s) = 0;                  // any dtype
-  virtual void cast(Tensor from, Tensor to, Stream& s) = 0;                 // to = from, f32 <-> bf16, or a copy
-  virtual void add(Tensor from, Tensor to, Stream& s) = 0;                  // to += from, f32 or bf16 each
-  virtual void scale(Tensor x, Tensor factor, Stream& s) = 0;               // x *= factor (1) f32
+  virtual void fill(Tensor x, float value, Stream& s) = 0;     // any dtype
+  virtual void cast(Tensor from, Tensor to, Stream& s) = 0;    // to = from, f32 <-> bf16, or a copy
+  virtual void add(Tensor from, Tensor to, Stream& s) = 0;     // to += from, f32 or bf16 each
+  virtual void scale(Tensor x, Tensor factor, Stream& s) = 0;  // x *= factor (1) f32
   /// Host memory to device and back. The host memory must stay valid until the stream has passed the call.
   virtual void upload(std::span<const std::byte> from, Tensor to, Stream& s) = 0;
   virtual void download(Tensor from, std::span<std::byte> to, Stream& s) = 0;

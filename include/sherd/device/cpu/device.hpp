@@ -1,6 +1,6 @@
 #pragma once
-// The CPU device: a stream is a queue. In production each queue has a thread; in tests the queues are drained by the host
-// under several legal orders, and each item's declared reads and writes are checked for a missing wait.
+// The CPU device: a stream is a queue. In production each queue has a thread; in tests the queues are drained by the
+// host under several legal orders, and each item's declared reads and writes are checked for a missing wait.
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -62,11 +62,11 @@ class Device final : public sherd::Device {
  public:
   explicit Device(Options options = {});
   ~Device() override;
-  std::unique_ptr<sherd::Stream> stream(std::string name) override;
+  std::unique_ptr<sherd::Stream> stream(std::string name, StreamKind kind) override;
   std::unique_ptr<sherd::Event> event(std::string name) override;
   Arena arena(std::string name, std::size_t bytes) override;
   std::string describe() const override;
-  const Options& options() const { return options_; }
+  const Options& options() const;
 
   /// Declares what the host itself reads or writes now (staging buffers); checked like an item of work.
   void host_access(const char* label, const Access& access);
@@ -74,12 +74,10 @@ class Device final : public sherd::Device {
   std::set<WaitSite> wait_sites() const;
   void ignore_waits_at(WaitSite site);
 
-  struct State;
-  State& state() { return *state_; }
+  struct State;  // shared by the device's streams and events (src/device/cpu/stream.hpp)
 
  private:
-  Options options_;
-  std::unique_ptr<State> state_;
+  std::shared_ptr<State> state_;
 };
 
 /// Enqueues `work` on a stream of a cpu::Device. `label` is a string literal: it names the op in errors and traces.

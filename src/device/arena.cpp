@@ -1,0 +1,50 @@
+#include "sherd/device/arena.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "sherd/base/narrow.hpp"
+
+namespace sherd {
+namespace {
+
+constexpr std::size_t kAlign = 256;
+
+/// A fresh 16 TiB range of addresses that no process can map: what a measuring arena hands out.
+std::byte* unmapped_range() {
+  static std::atomic<std::uintptr_t> next{std::uintptr_t{1} << 60};
+  return reinterpret_cast<std::byte*>(next.fetch_add(std::uintptr_t{1} << 44));
+}
+
+}  // namespace
+
+Arena Arena::measure(std::string name) {
+  return {std::move(name), Block{unmapped_range(), std::size_t{1} << 44, nullptr}};
+}
+
+Arena::~Arena() {
+  if (block_.release != nullptr) block_.release(block_);
+}
+
+Arena::Arena(Arena&& other) noexcept
+    : name_(std::move(other.name_)), block_(std::exchange(other.block_, {})), top_(other.top_), high_(other.high_) {}
+
+Tensor Arena::take(DType dtype, std::initializer_list<std::int64_t> shape) {
+  return take(dtype, std::span(shape.begin(), shape.size()));
+}
+
+Tensor Arena::take(DType dtype, std::span<const std::int64_t> shape) {
+  std::int64_t count = 1;
+  for (const std::int64_t d : shape) count = checked_mul(count, d);
+  const std::size_t begin = (top_ + kAlign - 1) / kAlign * kAlign;
+  const std::size_t bytes = narrow<std::size_t>(count) * size_of(dtype);
+  SHERD_CHECK(bytes <= block_.bytes && begin <= block_.bytes - bytes,
+              "arena '{}' of {} bytes has {} taken and is asked for {}: plan and run disagree", name_, block_.bytes,
+              top_, bytes);
+  top_ = begin + bytes;
+  high_ = std::max(high_, top_);
+  return Tensor::make(block_.data + begin, dtype, shape);
+}
+
+}  // namespace sherd

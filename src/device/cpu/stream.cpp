@@ -1,0 +1,146 @@
+#include "stream.hpp"
+
+#include <utility>
+
+namespace sherd::cpu {
+
+void Device::State::fail(std::exception_ptr e) {
+  const std::lock_guard lock(error_mutex);
+  if (!error) error = std::move(e);
+  failed.store(true, std::memory_order_release);
+}
+
+void Device::State::rethrow() {
+  if (!failed.load(std::memory_order_acquire)) return;
+  const std::lock_guard lock(error_mutex);
+  std::rethrow_exception(error);
+}
+
+void Device::State::drain() {
+  const bool backwards = options.schedule == Schedule::last_stream_first;
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      CpuStream& s = *streams[backwards ? streams.size() - 1 - i : i];
+      if (options.schedule == Schedule::alternating)
+        moved |= s.run_one();
+      else
+        while (s.run_one()) moved = true;
+      if (moved && options.schedule != Schedule::alternating) break;  // the favoured stream may go on now
+    }
+  }
+  for (const CpuStream* s : streams) {
+    SHERD_CHECK(s->empty(), "deadlock: stream {} waits for an event that nobody will record", s->name());
+  }
+}
+
+CpuStream::CpuStream(std::shared_ptr<Device::State> state, std::string name, int threads)
+    : state_(std::move(state)), name_(std::move(name)) {
+  state_->streams.push_back(this);
+  if (state_->hazards) hazard_index_ = state_->hazards->add_stream(name_);
+  if (threaded() && !state_->options.plan_only) thread_ = std::thread([this, threads] { thread_main(threads); });
+}
+
+CpuStream::~CpuStream() {
+  if (thread_.joinable()) {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+  }
+  std::erase(state_->streams, this);
+}
+
+void CpuStream::thread_main(int threads) {
+  set_threads(threads);
+  for (;;) {
+    Item item;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      item = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    execute(item);
+  }
+}
+
+void CpuStream::execute(Item& item) {
+  if (item.until) item.until->await();
+  if (item.mark) item.mark->pass();  // also after an error: nobody must wait for ever
+  if (!item.work || state_->failed.load(std::memory_order_acquire)) return;
+  try {
+    item.work();
+  } catch (...) {
+    state_->fail(std::current_exception());
+  }
+}
+
+bool CpuStream::run_one() {
+  if (queue_.empty() || (queue_.front().until && !queue_.front().until->passed)) return false;
+  Item item = std::move(queue_.front());
+  queue_.pop_front();
+  execute(item);
+  return true;
+}
+
+void CpuStream::push(Item item) {
+  if (state_->options.plan_only) return;
+  if (threaded()) {
+    {
+      const std::lock_guard lock(mutex_);
+      queue_.push_back(std::move(item));
+    }
+    wake_.notify_one();
+    return;
+  }
+  queue_.push_back(std::move(item));
+  if (state_->options.schedule == Schedule::in_order) {
+    while (run_one()) {
+    }
+  }
+}
+
+void CpuStream::enqueue(const char* label, const Access& access, Work work) {
+  if (state_->hazards) state_->hazards->item(hazard_index_, label, access);
+  push({label, std::move(work), nullptr, nullptr});
+}
+
+void CpuStream::record(sherd::Event& event) {
+  auto& e = dynamic_cast<CpuEvent&>(event);
+  e.latest = std::make_shared<Ticket>();
+  if (state_->hazards) e.clock = state_->hazards->record(hazard_index_);
+  push({"record", nullptr, nullptr, e.latest});
+}
+
+void CpuStream::wait(const sherd::Event& event, std::source_location at) {
+  const auto& e = dynamic_cast<const CpuEvent&>(event);
+  const WaitSite site{at.file_name(), at.line()};
+  if (state_->hazards) {
+    state_->sites.insert(site);
+    if (state_->ignored.contains(site)) return;
+    state_->hazards->wait(hazard_index_, e.clock);
+  }
+  if (e.latest) push({"wait", nullptr, e.latest, nullptr});
+}
+
+void CpuStream::synchronize() {
+  if (threaded() && !state_->options.plan_only) {
+    const auto end = std::make_shared<Ticket>();
+    push({"synchronize", nullptr, nullptr, end});
+    end->await();
+  } else {
+    state_->drain();
+  }
+  if (state_->hazards) state_->hazards->host_waited(hazard_index_);
+  state_->rethrow();
+}
+
+void enqueue(sherd::Stream& stream, const char* label, Access access, Work work) {
+  dynamic_cast<CpuStream&>(stream).enqueue(label, access, std::move(work));
+}
+
+}  // namespace sherd::cpu
