@@ -1,13 +1,15 @@
+#include <fmt/core.h>
+
 #include "sherd/model/param_spec.hpp"
 
 namespace sherd {
 namespace {
 
 ParamSpec matrix(std::string name, std::int64_t rows, std::int64_t cols, float scale, std::string fusion = "") {
-  return {std::move(name), {rows, cols}, scale, false, true, true, std::move(fusion)};
+  return {std::move(name), {rows, cols}, scale, false, true, std::move(fusion)};
 }
 ParamSpec gain(std::string name, std::int64_t n) {
-  return {std::move(name), {n}, 1.0f, true, false, true, ""};
+  return {std::move(name), {n}, 1.0f, true, false, ""};
 }
 
 }  // namespace

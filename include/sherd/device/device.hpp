@@ -28,6 +28,8 @@ class Stream {
   /// Blocks the host until everything enqueued so far is done; rethrows the first error of any stream of the device.
   virtual void synchronize() = 0;
   virtual const std::string& name() const = 0;
+  /// Seconds that this stream has spent blocked in wait() so far; read after a synchronize().
+  virtual double seconds_waited() const = 0;
 };
 
 /// Compute streams own the device's threads; a communication stream gets one, and priority where that exists.

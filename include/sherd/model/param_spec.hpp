@@ -15,7 +15,6 @@ struct ParamSpec {
   float init_scale = 0;             // normal(0, init_scale), or the constant itself
   bool init_constant = false;       // norm gains: 1
   bool decay = true;                // weight decay applies: matrices yes, gains no
-  bool trainable = true;
   std::string fusion;  // parameters of one fusion group are contiguous: "qkv", "gate_up"
 
   std::int64_t numel() const {

@@ -1,5 +1,6 @@
 #include "stream.hpp"
 
+#include <chrono>
 #include <utility>
 
 namespace sherd::cpu {
@@ -69,7 +70,11 @@ void CpuStream::thread_main(int threads) {
 }
 
 void CpuStream::execute(Item& item) {
-  if (item.until) item.until->await();
+  if (item.until && !item.until->passed) {
+    const auto begin = std::chrono::steady_clock::now();
+    item.until->await();
+    seconds_waited_ = seconds_waited_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
   if (item.mark) item.mark->pass();  // also after an error: nobody must wait for ever
   if (!item.work || state_->failed.load(std::memory_order_acquire)) return;
   try {

@@ -58,6 +58,7 @@ class CpuStream final : public sherd::Stream {
   void wait(const sherd::Event& event, std::source_location at) override;
   void synchronize() override;
   const std::string& name() const override { return name_; }
+  double seconds_waited() const override { return seconds_waited_; }
 
   void enqueue(const char* label, const Access& access, Work work);
   bool run_one();  // drained schedules: one item, if there is one that may run
@@ -82,6 +83,7 @@ class CpuStream final : public sherd::Stream {
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;
+  std::atomic<double> seconds_waited_{0};
   std::thread thread_;
 };
 

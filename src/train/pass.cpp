@@ -1,0 +1,183 @@
+#include "sherd/train/pass.hpp"
+
+#include <algorithm>
+
+#include "sherd/base/narrow.hpp"
+
+namespace sherd {
+
+Pass::Pass(ShardedModel& model, Ops& ops, Stream& compute, Arena& activations, const ModelConfig& config,
+           Tensor rope_table, DType act, Recompute recompute, std::int64_t loss_chunk)
+    : model_(model),
+      ops_(ops),
+      compute_(compute),
+      activations_(activations),
+      config_(config),
+      rope_table_(rope_table),
+      act_(act),
+      recompute_(recompute),
+      loss_chunk_(loss_chunk),
+      saved_(static_cast<std::size_t>(config.layers)),
+      segment_inputs_(static_cast<std::size_t>(div_up(config.layers, recompute.every))) {}
+
+LlamaContext Pass::context(const DeviceBatch& batch) const {
+  return {ops_,
+          compute_,
+          activations_,
+          config_,
+          act_,
+          rope_table_,
+          batch.doc_start,
+          batch.tokens.dim[0],
+          batch.tokens.dim[1]};
+}
+
+void Pass::train(const DeviceBatch& batch, Tensor loss, Tensor divisor) {
+  const Arena::Scope micro_batch(activations_);
+  const LlamaContext ctx = context(batch);
+  const HeadLoss head{batch.targets, loss, divisor, loss_chunk_};
+  model_.begin_micro_batch();
+  if (!config_.tied_embeddings) return train(ctx, batch, head, nullptr);
+  const ShardedModel::Weights root = model_.use(0);
+  train(ctx, batch, head, &root);
+}
+
+void Pass::train(const LlamaContext& ctx, const DeviceBatch& batch, HeadLoss loss, Root root) {
+  const bool segments = recompute_.mode == Recompute::Mode::segments;
+  Residual io = embed_tokens(ctx, batch, root);
+  if (segments)
+    forward_segments(ctx, io, true);
+  else
+    forward_kept(ctx, io);
+  const Tensor g = activations_.take(act_, {ctx.N(), config_.hidden_size});  // (N, C) dL/d(stream)
+  head_backward(ctx, io, loss, g, root);
+  if (!segments) backward_kept(ctx, g);
+  for (std::int64_t s = segments ? std::ssize(segment_inputs_) : 0; s-- > 0;) backward_segment(ctx, s, io.branch, g);
+  const ShardedModel::Grads grads = root != nullptr ? root_grads_ : model_.grads(0);
+  embed_backward(ctx, batch.tokens, g, grads.all[0], root != nullptr ? 1.0f : grads.beta);
+  model_.reduce(0);
+}
+
+Residual Pass::embed_tokens(const LlamaContext& ctx, const DeviceBatch& batch, Root root) {
+  if (root != nullptr) {
+    model_.prefetch(1);
+    return embed(ctx, batch.tokens, (*root)[0]);
+  }
+  const ShardedModel::Weights w = model_.use(0);
+  model_.prefetch(1);
+  return embed(ctx, batch.tokens, w[0]);
+}
+
+void Pass::forward_kept(const LlamaContext& ctx, Residual& io) {
+  const Keep keep = recompute_.mode == Recompute::Mode::none ? Keep::all : Keep::selective;
+  for (std::int64_t i = 0; i < config_.layers; ++i) {
+    const ShardedModel::Weights w = model_.use(unit_of(i));
+    model_.prefetch(unit_of(i) + 1);
+    BlockSaved& saved = saved_[static_cast<std::size_t>(i)];
+    saved = take_saved(ctx, keep, io.pending ? Tensor{} : io.stream);
+    block_forward(ctx, BlockTensors::bind(w.all()), io, saved);
+  }
+}
+
+/// Keeps the inputs of segments (or nothing, for evaluation); all else of a block is scratch, but for the stream that
+/// travels on in `carry`.
+void Pass::forward_segments(const LlamaContext& ctx, Residual& io, bool keep_inputs) {
+  const Tensor carry = activations_.take(act_, {ctx.N(), config_.hidden_size});
+  for (std::int64_t i = 0; i < config_.layers; ++i) {
+    const ShardedModel::Weights w = model_.use(unit_of(i));
+    model_.prefetch(unit_of(i) + 1);
+    Tensor x = io.pending ? Tensor{} : io.stream;
+    if (keep_inputs && i % recompute_.every == 0) {
+      if (!x) x = activations_.take(act_, {ctx.N(), config_.hidden_size});
+      segment_inputs_[static_cast<std::size_t>(i / recompute_.every)] = x;
+    }
+    const Arena::Scope scratch(activations_);
+    BlockSaved saved = take_saved(ctx, Keep::selective, x, carry);
+    block_forward(ctx, BlockTensors::bind(w.all()), io, saved);
+  }
+}
+
+void Pass::head_backward(const LlamaContext& ctx, const Residual& io, const HeadLoss& loss, Tensor g, Root root) {
+  if (root != nullptr) {
+    root_grads_ = model_.grads(0);
+    const HeadTensors w{(*root)[1], (*root)[0]}, grads{root_grads_.all[1], root_grads_.all[0]};
+    return head_forward_backward(ctx, w, io, loss, g, grads, root_grads_.beta);
+  }
+  {
+    const ShardedModel::Weights w = model_.use(head_unit());
+    model_.prefetch(unit_of(config_.layers - 1));
+    const ShardedModel::Grads grads = model_.grads(head_unit());
+    head_forward_backward(ctx, {w[0], w[1]}, io, loss, g, {grads.all[0], grads.all[1]}, grads.beta);
+  }
+  model_.reduce(head_unit());
+}
+
+void Pass::block_backward_and_reduce(const LlamaContext& ctx, const ShardedModel::Weights& w, const BlockSaved& saved,
+                                     Tensor g, std::int64_t block) {
+  const ShardedModel::Grads grads = model_.grads(unit_of(block));
+  block_backward(ctx, BlockTensors::bind(w.all()), saved, g, {BlockTensors::bind(grads.all), grads.beta});
+  model_.reduce(unit_of(block));
+}
+
+void Pass::backward_kept(const LlamaContext& ctx, Tensor g) {
+  for (std::int64_t i = config_.layers; i-- > 0;) {
+    const ShardedModel::Weights w = model_.use(unit_of(i));
+    if (i > 0) model_.prefetch(unit_of(i) - 1);
+    block_backward_and_reduce(ctx, w, saved_[static_cast<std::size_t>(i)], g, i);
+  }
+}
+
+/// Forward again through a segment's blocks from its input, then backward through them. The last block goes straight
+/// from one to the other.
+void Pass::backward_segment(const LlamaContext& ctx, std::int64_t segment, Tensor branch, Tensor g) {
+  const Arena::Scope scratch(activations_);
+  const std::int64_t first = segment * recompute_.every, last = std::min(first + recompute_.every, config_.layers) - 1;
+  Residual io{segment_inputs_[static_cast<std::size_t>(segment)], branch, false};
+  for (std::int64_t i = first; i <= last; ++i) {
+    const ShardedModel::Weights w = model_.use(unit_of(i));
+    const std::int64_t next = i < last ? i + 1 : i > first ? i - 1 : first - recompute_.every;
+    if (next >= 0) model_.prefetch(unit_of(next));
+    BlockSaved& saved = saved_[static_cast<std::size_t>(i)];
+    saved = take_saved(ctx, Keep::all, io.pending ? Tensor{} : io.stream);
+    block_forward(ctx, BlockTensors::bind(w.all()), io, saved, i < last);
+    if (i == last) block_backward_and_reduce(ctx, w, saved, g, i);
+  }
+  for (std::int64_t i = last; i-- > first;) {
+    const ShardedModel::Weights w = model_.use(unit_of(i));
+    const std::int64_t next = i > first ? i - 1 : first - recompute_.every;
+    if (next >= 0) model_.prefetch(unit_of(next));
+    block_backward_and_reduce(ctx, w, saved_[static_cast<std::size_t>(i)], g, i);
+  }
+}
+
+/// Forward that keeps nothing; `use(ctx, head weights, io)` gets its end.
+template <class Use>
+void Pass::forward_only(const DeviceBatch& batch, Use use) {
+  const Arena::Scope micro_batch(activations_);
+  const LlamaContext ctx = context(batch);
+  const auto run = [&](Root root) {
+    Residual io = embed_tokens(ctx, batch, root);
+    forward_segments(ctx, io, false);
+    if (root != nullptr) return use(ctx, HeadTensors{(*root)[1], (*root)[0]}, io);
+    const ShardedModel::Weights w = model_.use(head_unit());
+    model_.prefetch(0);  // of the next batch
+    return use(ctx, HeadTensors{w[0], w[1]}, io);
+  };
+  if (!config_.tied_embeddings) return run(nullptr);
+  const ShardedModel::Weights root = model_.use(0);
+  run(&root);
+}
+
+void Pass::evaluate(const DeviceBatch& batch, Tensor loss, Tensor divisor) {
+  forward_only(batch, [&](const LlamaContext& ctx, const HeadTensors& w, const Residual& io) {
+    head_forward(ctx, w, io, {batch.targets, loss, divisor, loss_chunk_});
+  });
+}
+
+void Pass::logits(const DeviceBatch& batch, Tensor logits) {
+  forward_only(batch, [&](const LlamaContext& ctx, const HeadTensors& w, const Residual& io) {
+    head_logits(ctx, w, io, logits);
+  });
+}
+
+}  // namespace sherd
