@@ -38,7 +38,8 @@ lint:  ## layers, formatting, clang-tidy, shellcheck
 	@clang-format --dry-run -Werror $(CPP_FILES)
 	@shellcheck $(SHELL_FILES)
 	@tools/build.sh build-lint help -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >/dev/null
-	@printf '%s\n' $(TIDY_FILES) | xargs -P $$(nproc) -n 4 clang-tidy -p build-lint --quiet
+	@printf '%s\n' $(TIDY_FILES) | xargs -P $$(nproc) -n 4 clang-tidy -p build-lint --quiet \
+	  --extra-arg=-include --extra-arg=$(CURDIR)/tools/lint/source_location.hpp
 
 asan:  ## the tests under the address and undefined-behaviour sanitizers
 	@tools/setup.sh --test
