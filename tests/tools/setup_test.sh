@@ -1,5 +1,5 @@
 #!/bin/bash
-# setup_test.sh: tools/setup.sh in worlds of our making: a PATH of a few links and stand-ins for apt-get. Changes nothing.
+# setup_test.sh: tools/setup.sh in worlds of our making: a PATH of links and stand-ins for apt-get. Changes nothing.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
