@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "sherd/base/tensor.hpp"
 #include "sherd/device/device.hpp"
@@ -15,6 +16,7 @@ constexpr int kCollectives = 5;
 std::string_view name_of(Collective c);
 
 /// Calls and bytes this rank has handed to the transport to send, per collective (counted where they are handed over).
+/// A mirror of MPI and NCCL, not of the wire: their own headers and retransmissions are not in it.
 struct Traffic {
   struct Row {
     std::int64_t calls = 0, bytes_sent = 0;
@@ -24,8 +26,8 @@ struct Traffic {
   Traffic operator-(const Traffic& earlier) const;
 };
 
-/// What a collective works for: named by the watchdog and the flight recorder. `unit` is a string literal or outlives
-/// the call.
+/// What a collective works for: named by the watchdog and the flight recorder. `what` is a string literal or outlives
+/// the communicator.
 struct CommTag {
   const char* what = "";  // "gather model.layers.3"
   std::int64_t step = 0;
@@ -44,15 +46,18 @@ class Communicator {
   /// Sends (P - 1) S elements.
   virtual void all_gather(Tensor shard, Tensor full, CommTag tag, Stream& s) = 0;
   /// full (P S) f32 or bf16 -> shard (S) f32: rank r gets the sum over ranks of part r, summed once in fp32 in an order
-  /// fixed by the ranks (a pairwise exchange). shard = beta shard + sum, beta 0 or 1. Sends (P - 1) S elements.
+  /// fixed by the ranks (a pairwise exchange): ((beta shard + part of r) + part of r - 1) + part of r - 2 ..., modulo P.
+  /// beta 0 or 1. With beta 0 and f32 `shard` may be this rank's part of `full`. Sends (P - 1) S elements.
   virtual void reduce_scatter(Tensor full, Tensor shard, float beta, CommTag tag, Stream& s) = 0;
   /// inout (n) f32 = sum over ranks, the same bits on all of them. n > 1024 must be a multiple of P: reduce-scatter and
   /// all-gather, sends 2 (P - 1) n / P elements. Smaller ones: an exchange of everything, sends (P - 1) n.
   virtual void all_reduce(Tensor inout, CommTag tag, Stream& s) = 0;
+  /// Any dtype. The root sends (P - 1) n elements, the others nothing.
   virtual void broadcast(Tensor inout, int root, CommTag tag, Stream& s) = 0;
+  /// Passes when all ranks have come. Sends messages of 0 bytes.
   virtual void barrier(CommTag tag, Stream& s) = 0;
 
-  virtual Traffic traffic() const = 0;      // of the calls enqueued so far
+  virtual Traffic traffic() const = 0;      // of the work done so far: exact after a synchronize() of the stream
   virtual double seconds_busy() const = 0;  // wall time spent inside collectives so far, read after a synchronize()
 };
 

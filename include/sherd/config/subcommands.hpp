@@ -1,0 +1,52 @@
+#pragma once
+// What the smaller subcommands can be told, one comment per field; flags and TOML keys are the names in kebab-case.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sherd/config/train_config.hpp"
+
+namespace sherd {
+
+struct PrepareConfig {
+  std::vector<std::string> input;    // JSONL or text files
+  std::string output = "corpus.h5";  // the corpus to write
+  std::string tokenizer;             // a sentencepiece tokenizer.model, or where the trained one goes
+  std::int64_t train_tokenizer = 0;  // vocabulary size of a tokenizer to train on the input; 0: use --tokenizer
+  double eval_fraction = 0.02;       // of the documents, held out
+  std::int64_t seed = 42;            // of the held-out choice
+  bool skip_bad_lines = false;       // count broken lines instead of stopping at the first
+  std::string format = "auto";       // auto (by the file's name) | jsonl | text
+  std::int64_t threads = 0;          // per rank; 0: the cores of this node over its ranks
+};
+
+struct GenerateConfig {
+  std::string model;                 // Hugging Face directory, checkpoint directory, or the output directory of a run
+  std::string tokenizer;             // tokenizer.model; empty: the one beside the model
+  std::string prompt;                // text to continue; empty: from the beginning of a document
+  std::int64_t max_new_tokens = 64;  // tokens to add at most
+  double temperature = 0;            // 0: always the likeliest token
+  std::int64_t top_k = 0;            // sample among this many likeliest; 0: all
+  std::int64_t seed = 42;            // of sampling
+  std::int64_t threads = 0;          // CPU threads; 0: all cores
+  std::int64_t count = 1;            // continuations to write
+};
+
+struct ExportConfig {
+  std::string checkpoint;      // output directory of a run (its newest good checkpoint), or one step directory
+  std::string output;          // Hugging Face directory to write
+  std::string dtype = "bf16";  // bf16 | fp32
+  std::string tokenizer;       // tokenizer.model to put beside the weights; empty: the checkpoint's own, if any
+};
+
+struct InspectConfig {
+  std::string path;  // corpus, checkpoint, run directory or model directory
+};
+
+struct PlanConfig {
+  TrainConfig train;       // the run to plan
+  std::int64_t ranks = 1;  // of all nodes
+  std::int64_t nodes = 1;  // ranks is a multiple of it
+};
+
+}  // namespace sherd

@@ -1,0 +1,90 @@
+#!/bin/bash
+# job_test.sh: what jobs/chess_finetune.sh makes of its environment. Slurm's commands and sherd are stand-ins that print
+# their arguments; tests/slurm runs the script in a real cluster.
+set -u
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+expect() {  # WHAT CONDITION...
+  local what=$1
+  shift
+  if "$@"; then echo "ok: $what"; else echo "FAILED: $what"; sed 's/^/    /' "$work/said"; failed=1; fi
+}
+says() { grep -qE -- "$1" "$work/said"; }
+silent_about() { ! says "$1"; }
+is() { [ "$1" = "$2" ]; }
+
+mkdir "$work/bin" "$work/spool" "$work/model" "$work/weights"
+printf '#!/bin/sh\necho "srun $*"\n' >"$work/bin/srun"
+printf '#!/bin/sh\necho "   Command=%s/jobs/chess_finetune.sh --no_fsdp"\n' "$root" >"$work/bin/scontrol"
+printf '#!/bin/sh\n' >"$work/bin/sherd"
+chmod +x "$work"/bin/*
+cp "$root/jobs/chess_finetune.sh" "$work/spool/slurm_script"  # as slurmd does
+echo '{"text": "e2e4 e7e5 1-0"}' >"$work/games.jsonl"
+touch "$work/model/config.json" "$work/weights/config.json" "$work/weights/model.safetensors"
+touch "$work/weights/tokenizer.model"
+
+# job VARIABLE=VALUE... -- ARGUMENTS...: the script as a batch step of two nodes with two tasks each.
+job() {
+  local settings=()
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do settings+=("$1"); shift; done
+  [ $# -gt 0 ] && shift
+  (cd "$work" && env -i PATH="$work/bin:$PATH" SLURM_JOB_ID=7 SLURM_JOB_NUM_NODES=2 SLURM_NTASKS=4 \
+    SLURM_CPUS_ON_NODE=8 SLURM_JOB_NODELIST='n[0-1]' SLURM_SUBMIT_DIR="$work" SHERD=bin/sherd DATA=games.jsonl \
+    MODEL=model "${settings[@]}" "$BASH" spool/slurm_script "$@" >said 2>&1)
+  code=$?
+}
+
+job
+expect "defaults: exit 0" is $code 0
+expect "every rank of both nodes, by PMIx, ending together" says \
+  'srun --mpi=pmix --kill-on-bad-exit=1 --nodes=2 --ntasks=4 --ntasks-per-node=2 .*/bin/sherd train '
+expect "64 sequences a step, one a device, as in the reference demo" says \
+  'sherd train .* --total-batch-size 64 --batch-size-per-device 1$'
+expect "says how often it accumulates" says 'accumulated 16 times'
+expect "JSONL is prepared first, with a tokenizer of its own" says \
+  "sherd prepare --input $work/games.jsonl --output $work/out/chess-7/corpus.h5 --train-tokenizer 2000\$"
+expect "a model without weights starts from scratch" says "--model $work/model --from-scratch --data "
+expect "exports at the end, on one rank" says \
+  "--ntasks=1 .*/sherd export --checkpoint $work/out/chess-7 --output $work/out/chess-7/hf"
+expect "finds the configuration beside the original script" says "--config $root/inputs/chess_finetune.toml"
+
+job MODEL=weights OUTPUT=run -- --no_fsdp --gradient_checkpointing --max_training_steps 10
+expect "weights are loaded" silent_about 'from-scratch'
+expect "the model's tokenizer is used" says "--tokenizer $work/weights/tokenizer.model"
+expect "OUTPUT is relative to where sbatch was typed" says "--output $work/run "
+expect "arguments are passed through" says ' --no_fsdp --gradient_checkpointing --max_training_steps 10$'
+
+touch "$work/corpus.h5"
+job DATA=corpus.h5
+expect "a prepared corpus is not prepared again" silent_about 'sherd prepare'
+
+job SLURM_GPUS_ON_NODE=4
+expect "one rank per GPU" says 'srun .* --ntasks=8 --ntasks-per-node=4 .*sherd train '
+job SLURM_GPUS_ON_NODE=4 SLURM_CPUS_ON_NODE=2
+expect "more GPUs than CPUs: exit 2" is $code 2
+expect "more GPUs than CPUs: says what to add" says 'add --ntasks-per-node=4'
+
+job TOTAL_BATCH_SIZE=30
+expect "an uneven batch: exit 2" is $code 2
+expect "an uneven batch: the nearest values" says 'nearest that are: 28 or 32$'
+job TOTAL_BATCH_SIZE=2
+expect "a batch below the ranks: the nearest value" says 'nearest that are: 4$'
+job TOTAL_BATCH_SIZE=many
+expect "no number: exit 2" is $code 2
+expect "no number: says what it found" says 'TOTAL_BATCH_SIZE=many is not a positive whole number'
+job DATA=nowhere.jsonl
+expect "no data: exit 2, and its path" says "no games at $work/nowhere.jsonl"
+job MODEL=bin
+expect "no model: says what is missing" says "no config.json in $work/bin"
+job SHERD=nothing
+expect "no program: says how to build it" says "make build"
+job SLURM_JOB_ID=
+expect "outside Slurm: says how to start it" says 'start this script with sbatch'
+printf '#!/bin/sh\necho "srun $*"; case "$*" in *train*) exit 5 ;; esac\n' >"$work/bin/srun"
+job
+expect "a failed step's exit code is the job's" is $code 5
+expect "nothing is exported after a failed step" silent_about 'sherd export'
+exit $failed
