@@ -1,4 +1,5 @@
 #include <cstdlib>
+#include <utility>
 #include <exception>
 
 #include "sherd/base/log.hpp"

@@ -118,22 +118,25 @@ StepResult TrainStep::run(std::int64_t number, std::span<const HostBatch> batche
   return result;
 }
 
-double TrainStep::evaluate(std::span<const HostBatch> batches) {
-  // Two sums over the world: losses and tokens. The divisor of each batch is 1.
-  std::int64_t valid = 0;
-  for (const HostBatch& b : batches) valid += b.valid;
+double TrainStep::evaluate(const std::function<const HostBatch*()>& next) {
+  Stream& compute = context_.compute;
   host_divisors_[0] = 1.0f;
-  context_.ops.upload(bytes_of(host_divisors_).first(sizeof(float)), divisors_.flat(0, 1), context_.compute);
-  host_scalars_ = {0.0f, static_cast<float>(valid)};
-  const Tensor sums = scalars_.flat(kLoss, 2);  // loss, tokens
-  context_.ops.upload(bytes_of(host_scalars_), sums, context_.compute);
-  for (const HostBatch& b : batches) {
-    upload_batches({&b, 1});
-    pass_.evaluate(device_batch(0), sums.flat(0, 1), divisors_.flat(0, 1));
+  context_.ops.upload(bytes_of(host_divisors_).first(sizeof(float)), divisors_.flat(0, 1), compute);
+  const Tensor loss = scalars_.flat(kLoss, 1), tokens = scalars_.flat(kLoss + 1, 1);
+  context_.ops.fill(loss, 0, compute);
+  std::int64_t valid = 0;
+  while (const HostBatch* batch = next()) {
+    valid += batch->valid;
+    upload_batches({batch, 1});
+    pass_.evaluate(device_batch(0), loss, divisors_.flat(0, 1));
+    compute.synchronize();  // the next batch may lie where this one did
   }
+  host_scalars_[0] = static_cast<float>(valid);
+  context_.ops.upload(bytes_of(host_scalars_).first(sizeof(float)), tokens, compute);
+  const Tensor sums = scalars_.flat(kLoss, 2);
   sum_over_world(sums, "evaluation loss", 0, *loss_ready_, *loss_done_);
-  context_.ops.download(sums, std::as_writable_bytes(std::span(report_)).first(2 * sizeof(float)), context_.compute);
-  context_.compute.synchronize();
+  context_.ops.download(sums, std::as_writable_bytes(std::span(report_)).first(2 * sizeof(float)), compute);
+  compute.synchronize();
   return static_cast<double>(report_[0]) / std::max(1.0, static_cast<double>(report_[1]));
 }
 

@@ -149,7 +149,7 @@ class Ops {
   /// x (n) f32 = scale * normal(seed, hash, first + i), or scale itself when `constant`: initialisation by element.
   struct InitRun {
     std::uint64_t seed = 0, name_hash = 0;
-    std::int64_t first = 0;
+    std::uint64_t first = 0;
     float scale = 0;
     bool constant = false;
   };

@@ -2,6 +2,7 @@
 // TrainStep: one optimizer step over micro-batches: divisor, forward and backward, reduction, norm, clip, AdamW,
 // report.
 #include <array>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -44,8 +45,9 @@ class TrainStep {
   /// One step on this rank's A micro-batches; `number` counts from 0. Blocks until the result is there. numerical_error
   /// when loss or norm are not finite.
   StepResult run(std::int64_t number, std::span<const HostBatch> micro_batches, double learning_rate);
-  /// Mean loss per token over all ranks' batches (each rank gives equally many).
-  double evaluate(std::span<const HostBatch> batches);
+  /// Mean loss per token over all batches of all ranks. `next` gives this rank's next batch, null at the end; the ranks
+  /// give equally many.
+  double evaluate(const std::function<const HostBatch*()>& next);
   Pass& pass() { return pass_; }
 
  private:

@@ -1,0 +1,21 @@
+#pragma once
+// The plan of a run: its memory to the byte and its traffic, by running the step itself without data (law 3).
+#include <functional>
+
+#include "sherd/plan/recording_ops.hpp"
+#include "sherd/train/rig.hpp"
+
+namespace sherd {
+
+struct TrainingPlan {
+  std::size_t persistent_bytes = 0;  // per rank: shards, slots, workspaces, tables
+  std::size_t activation_bytes = 0;  // per rank: the high-water mark of a micro-batch
+  Traffic shard, replicate, world;   // per step and rank, after the first step
+  PlannedOps ops;                    // per step and rank
+};
+
+/// `mesh` makes a planned mesh (Mesh::planned) with the run's axes.
+TrainingPlan plan_training(const ModelConfig& config, const RigOptions& options,
+                           const std::function<Mesh(Arena& persistent)>& mesh);
+
+}  // namespace sherd

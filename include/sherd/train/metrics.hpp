@@ -1,0 +1,49 @@
+#pragma once
+// What a step is told about: one log line for people, one line of metrics.jsonl for programs.
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "sherd/comm/communicator.hpp"
+
+namespace sherd {
+
+struct StepReport {
+  std::int64_t step = 0, total_steps = 0;  // step counts from 1
+  double loss = 0, learning_rate = 0, grad_norm = 0;
+  std::int64_t tokens = 0;  // positions of the global batch, padding included
+  double seconds = 0;       // wall time of the step
+  double tokens_per_second = 0;
+  double mfu = 0;                   // model FLOP/s over the measured rate of products, all ranks; causal convention
+  double memory_gib = 0;            // peak resident memory of this rank
+  double data_wait_seconds = 0;     // in this step, waiting for the loader
+  double comm_wait_seconds = 0;     // in this step, compute waiting for communication
+  double seconds_left = 0;          // to the end of the run
+  Traffic shard, replicate, world;  // of this step, this rank
+};
+
+/// "step 12/200  loss 3.2140  lr 1.0e-04  norm 1.23  8214 tok/s  MFU 41.2%  mem 0.52 GiB  data 0.00 s  comm 0.12 s left
+/// 2:31"
+std::string log_line(const StepReport& r);
+/// One JSON object without a line break.
+std::string json_line(const StepReport& r);
+/// "1:02:03", "2:31".
+std::string clock_text(double seconds);
+
+/// Appends lines to metrics.jsonl, flushed one by one, so that a run that dies has told all it knew.
+class MetricsFile {
+ public:
+  explicit MetricsFile(const std::filesystem::path& path);
+  void write(const std::string& json);
+
+ private:
+  struct Close {
+    void operator()(std::FILE* f) const { std::fclose(f); }
+  };
+  std::filesystem::path path_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
+}  // namespace sherd

@@ -1,0 +1,50 @@
+#pragma once
+// Rig: the machinery of one run on one rank, in the order it is built: memory, mesh, ops, streams, sharded model, step.
+// The plan builds the same rig on measuring arenas, recording ops and a recording mesh (law 3).
+#include <functional>
+#include <memory>
+
+#include "sherd/config/train_config.hpp"
+#include "sherd/mesh/mesh.hpp"
+#include "sherd/train/step.hpp"
+
+namespace sherd {
+
+/// The settings of a run in the terms of the layers below. `config` must be validated.
+struct RigOptions {
+  ShardOptions shard;
+  StepOptions step;
+};
+RigOptions rig_options(const TrainConfig& config);
+
+class Rig {
+ public:
+  struct Makers {
+    std::function<Mesh(Arena& persistent)> mesh;
+    std::function<std::unique_ptr<Ops>(Tensor workspace)> ops;
+  };
+  Rig(Device& device, const Makers& makers, const ModelConfig& config, const RigOptions& options, Arena persistent,
+      Arena activations);
+
+  /// Every parameter drawn from (seed, name, element): the same model on any number of ranks.
+  void initialize(std::uint64_t seed);
+
+  Mesh& mesh() { return mesh_; }
+  Ops& ops() { return *ops_; }
+  Stream& compute() { return *compute_; }
+  Stream& comm() { return *comm_; }
+  ShardedModel& model() { return model_; }
+  TrainStep& step() { return step_; }
+  const Arena& persistent() const { return persistent_; }
+  const Arena& activations() const { return activations_; }
+
+ private:
+  Arena persistent_, activations_;
+  Mesh mesh_;
+  std::unique_ptr<Ops> ops_;
+  std::unique_ptr<Stream> compute_, comm_;
+  ShardedModel model_;
+  TrainStep step_;
+};
+
+}  // namespace sherd

@@ -1,0 +1,50 @@
+#pragma once
+// Trainer: the loop over steps, with evaluation, checkpoints, log lines and metrics.
+#include <chrono>
+#include <optional>
+
+#include "sherd/data/corpus.hpp"
+#include "sherd/data/loader.hpp"
+#include "sherd/train/checkpointing.hpp"
+#include "sherd/train/metrics.hpp"
+#include "sherd/train/schedule.hpp"
+
+namespace sherd {
+
+class Trainer {
+ public:
+  /// Everything is borrowed. `gemm_rate`: measured FLOP/s of products over all ranks, the denominator of MFU.
+  Trainer(const TrainConfig& config, const ModelConfig& model, const Corpus& corpus, Rig& rig, Exchange& host,
+          double gemm_rate);
+
+  /// From `state` to the end of the run: its last step, or --max-minutes. Saves at the end.
+  void run(RunState state);
+
+ private:
+  LoaderOptions loader_options(std::int64_t first_step) const;
+  void collect(Loader& loader);
+  StepReport report(const StepResult& result, const RunState& state, double seconds);
+  void evaluate(const RunState& state);
+  bool out_of_time() const;
+  void write(const std::string& json);
+
+  const TrainConfig& config_;
+  const ModelConfig& model_;
+  const Corpus& corpus_;
+  Rig& rig_;
+  Exchange& host_;
+  double gemm_rate_;
+  BinTable train_bins_, eval_bins_;
+  std::int64_t total_steps_ = 0;
+  LearningRate learning_rate_;
+  std::vector<HostBatch> batches_;      // the step's micro-batches
+  std::optional<MetricsFile> metrics_;  // rank 0
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  struct Seen {  // counters at the end of the previous step
+    Traffic shard, replicate, world;
+    double comm_wait = 0, data_wait = 0;
+  } seen_;
+  double data_wait_ = 0, smoothed_seconds_ = 0;
+};
+
+}  // namespace sherd

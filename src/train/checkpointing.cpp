@@ -1,0 +1,124 @@
+#include "sherd/train/checkpointing.hpp"
+
+#include "sherd/base/log.hpp"
+#include "sherd/base/narrow.hpp"
+#include "sherd/config/echo.hpp"
+#include "sherd/io/checkpoint.hpp"
+#include "sherd/io/safetensors.hpp"
+#include "sherd/train/state_io.hpp"
+
+namespace sherd {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Runs `work` on this rank; empty if it went well on all ranks, else what went wrong, with the rank, the same
+/// everywhere.
+template <class Work>
+std::string failure_anywhere(Exchange& host, Work work) {
+  std::string mine;
+  try {
+    work();
+  } catch (const Error& e) {
+    mine = e.what();
+  }
+  const std::vector<std::string> all = host.all_gather(mine);
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (!all[rank].empty()) return all.size() == 1 ? all[rank] : fmt::format("{} (rank {})", all[rank], rank);
+  }
+  return "";
+}
+
+/// Rank 0 looks into the shared folder, for all.
+std::vector<fs::path> checkpoints_of(const fs::path& output, Exchange& host) {
+  std::string mine;
+  if (host.rank() == 0) {
+    for (const fs::path& p : list_checkpoints(output)) mine += p.string() + "\n";
+  }
+  std::vector<fs::path> found;
+  const std::string all = host.all_gather(mine).front();
+  for (std::size_t at = 0, end; (end = all.find('\n', at)) != std::string::npos; at = end + 1) {
+    found.emplace_back(all.substr(at, end - at));
+  }
+  return found;
+}
+
+RunState load_checkpoint(const fs::path& directory, const TrainConfig& config, Rig& rig) {
+  CheckpointReader reader(directory);
+  load_state(rig, reader, true);
+  const CheckpointMetadata& meta = reader.metadata();
+  log::info("resumed from {}: step {}, {} tokens seen", directory.string(), meta.step, meta.tokens_seen);
+  for (const std::string& line : differing_fields(meta.config_json, to_json(config))) {
+    log::info("  changed since that checkpoint: {}", line);
+  }
+  return {meta.step, meta.tokens_seen};
+}
+
+void load_weights(const TrainConfig& config, const ModelConfig& model, Rig& rig, Exchange& host) {
+  if (config.from_scratch) {
+    log::info("weights: drawn with seed {}", config.seed);
+    return rig.initialize(static_cast<std::uint64_t>(config.seed));
+  }
+  SafetensorsModel::Options options;
+  options.tied_embeddings = model.tied_embeddings;
+  const std::string failure = failure_anywhere(host, [&] {
+    SafetensorsModel from(config.model, options);
+    load_state(rig, from, false);
+  });
+  if (!failure.empty()) throw bad_input("{}", failure);
+  log::info("weights: {}", config.model);
+}
+
+}  // namespace
+
+RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, Exchange& host) {
+  std::vector<fs::path> candidates;
+  if (config.resume == "auto")
+    candidates = checkpoints_of(config.output, host);
+  else if (config.resume != "none")
+    candidates = {config.resume};
+  for (const fs::path& directory : candidates) {
+    RunState state;
+    const std::string failure = failure_anywhere(host, [&] { state = load_checkpoint(directory, config, rig); });
+    if (failure.empty()) return state;
+    if (directory == candidates.back()) {
+      throw bad_input("{}; no good checkpoint is left to resume from. Use --resume none to begin anew", failure);
+    }
+    if (host.rank() == 0) log::warn("{}; trying the next older checkpoint", failure);
+  }
+  load_weights(config, model, rig, host);
+  return {};
+}
+
+void save(const TrainConfig& config, const RunState& state, Rig& rig, Exchange& host) {
+  const fs::path output = config.output;
+  const auto all_or_throw = [&](auto work) {
+    const std::string failure = failure_anywhere(host, work);
+    if (!failure.empty()) {
+      throw does_not_fit("the checkpoint of step {} was not written: {}. The checkpoints before it are untouched",
+                         state.step, failure);
+    }
+  };
+  all_or_throw([&] {
+    if (host.rank() == 0) begin_checkpoint(output, state.step);
+  });
+  std::string part;
+  all_or_throw([&] {
+    if (rig.mesh().replicate->rank() != 0) return;
+    CheckpointWriter writer(output, state.step, host.rank());
+    save_state(rig, [&](const ParamSpec& spec, ParamState s, std::int64_t first, std::span<const float> values) {
+      writer.add(spec.name, spec.shape, s, first, values);
+    });
+    part = writer.finish();
+  });
+  std::vector<std::string> parts = host.all_gather(part);
+  std::erase(parts, "");
+  all_or_throw([&] {
+    if (host.rank() != 0) return;
+    const CheckpointMetadata meta{state.step, state.tokens_seen, narrow<int>(parts.size()), to_json(config)};
+    const fs::path at = commit_checkpoint(output, meta, parts, narrow<int>(config.keep_checkpoints));
+    log::info("checkpoint {}", at.string());
+  });
+}
+
+}  // namespace sherd

@@ -1,0 +1,64 @@
+#include "sherd/train/rig.hpp"
+
+#include "sherd/base/rng.hpp"
+
+#include "sherd/config/validate.hpp"
+
+namespace sherd {
+namespace {
+
+Recompute recompute_of(const TrainConfig& config) {
+  const ActivationCheckpointing a = parse_activation_checkpointing(config.activation_checkpointing);
+  using Mode = ActivationCheckpointing::Mode;
+  if (a.mode == Mode::none) return {Recompute::Mode::none, 1};
+  if (a.mode == Mode::selective) return {Recompute::Mode::selective, 1};
+  return {Recompute::Mode::segments, a.every};
+}
+
+}  // namespace
+
+RigOptions rig_options(const TrainConfig& c) {
+  RigOptions o;
+  o.shard.param_dtype = dtype_from_name(c.dtype);
+  o.shard.reduce_dtype = dtype_from_name(c.reduce_dtype);
+  o.step.batch = c.batch_size_per_device;
+  o.step.length = c.max_seq_length;
+  o.step.accumulation = c.gradient_accumulation_steps;
+  o.step.act = o.shard.param_dtype;
+  o.step.recompute = recompute_of(c);
+  o.step.max_grad_norm = static_cast<float>(c.max_grad_norm);
+  o.step.adamw = {static_cast<float>(c.adam_beta1), static_cast<float>(c.adam_beta2), static_cast<float>(c.adam_eps)};
+  o.step.weight_decay = static_cast<float>(c.weight_decay);
+  o.step.decay_all = c.preset == "demo-compat";
+  o.step.mean_per_micro_batch = c.preset == "demo-compat";
+  return o;
+}
+
+Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const RigOptions& options, Arena persistent,
+         Arena activations)
+    : persistent_(std::move(persistent)),
+      activations_(std::move(activations)),
+      mesh_(makers.mesh(persistent_)),
+      ops_(makers.ops(persistent_.take(DType::f32, {cpu::kWorkspaceBytes / 4}))),
+      compute_(device.stream("compute", StreamKind::compute)),
+      comm_(device.stream("comm", StreamKind::communication)),
+      model_({device, *ops_, *compute_, *comm_, *mesh_.shard, *mesh_.replicate}, llama_units(config), options.shard,
+             persistent_),
+      step_({device, *ops_, *compute_, *comm_, *mesh_.world, model_}, config, options.step, persistent_, activations_) {
+}
+
+void Rig::initialize(std::uint64_t seed) {
+  for (int unit = 0; unit < model_.units(); ++unit) {
+    const Tensor master = model_.state(unit).master;
+    for (const ShardPiece& piece : model_.pieces(unit)) {
+      const ParamSpec& spec = *piece.spec;
+      ops_->initialize(
+          master.flat(piece.offset, piece.count),
+          {seed, stable_hash(spec.name), static_cast<std::uint64_t>(piece.first), spec.init_scale, spec.init_constant},
+          *compute_);
+    }
+  }
+  model_.masters_changed();
+}
+
+}  // namespace sherd
