@@ -107,14 +107,17 @@ bool normalizer_is_sound(std::string_view message) {
 bool model_is_sound(std::string_view bytes) {
   Wire wire(bytes);
   std::int64_t pieces = 0;
+  bool trainer = false, normalizer = false;  // without them the library would silently take its defaults
   while (!wire.empty()) {
     std::uint64_t number = 0;
     std::string_view payload;
     if (!wire.field(number, payload) || number == 0 || (number > 5 && number < 200)) return false;
     if (number == 1 && (!piece_is_sound(payload) || ++pieces > kMaxPieces)) return false;
+    trainer = trainer || number == 2;
+    normalizer = normalizer || number == 3;
     if ((number == 3 || number == 5) && !normalizer_is_sound(payload)) return false;
   }
-  return pieces > 0;
+  return pieces > 0 && trainer && normalizer;
 }
 
 /// What else comes under this name, from its first bytes.
