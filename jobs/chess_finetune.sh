@@ -13,7 +13,7 @@
 #   MODEL      a Hugging Face directory; without *.safetensors in it, training starts from scratch (inputs/chess_tiny)
 #   TOKENIZER  tokenizer.model (the model's own; else one of TOKENIZER_PIECES, 2000, is trained on the games)
 #   OUTPUT     checkpoints, metrics.jsonl, corpus.h5, and the result in hf/ (out/chess-JOBID)
-#   CONFIG     settings for everything else (inputs/chess_finetune.toml)
+#   CONFIG     settings for everything else (inputs/chess_finetune.toml; for the default model, inputs/chess_tiny.toml)
 #   SHERD      the program (build/src/app/sherd)
 # A second job with the same OUTPUT goes on from its newest checkpoint.
 #
@@ -75,7 +75,8 @@ root=$(find_root)
 data=$(absolute "${DATA:-$root/inputs/chess_sample.jsonl}")
 model=$(absolute "${MODEL:-$root/inputs/chess_tiny}")
 output=$(absolute "${OUTPUT:-out/chess-$SLURM_JOB_ID}")
-config=$(absolute "${CONFIG:-$root/inputs/chess_finetune.toml}")
+if [ -n "${MODEL:-}" ]; then config=chess_finetune.toml; else config=chess_tiny.toml; fi
+config=$(absolute "${CONFIG:-$root/inputs/$config}")
 sherd=$(absolute "${SHERD:-$root/build/src/app/sherd}")
 total_batch_size=${TOTAL_BATCH_SIZE:-64}
 batch_size=${BATCH_SIZE_PER_DEVICE:-1}
@@ -83,6 +84,7 @@ positive TOTAL_BATCH_SIZE "$total_batch_size"
 positive BATCH_SIZE_PER_DEVICE "$batch_size"
 [ -x "$sherd" ] || die "no program at $sherd; build it with 'make build' on a node like these, or set SHERD"
 [ -e "$data" ] || die "no games at $data; set DATA to a .jsonl or a corpus.h5"
+[ -f "$config" ] || die "no settings at $config; set CONFIG to a .toml"
 [ -f "$model/config.json" ] || die "no config.json in $model; set MODEL to a Hugging Face directory"
 
 nodes=$SLURM_JOB_NUM_NODES

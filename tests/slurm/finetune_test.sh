@@ -17,7 +17,7 @@ show_and_fail() {
   echo "FAILED: $*"
   scontrol_job
   tail -n 60 "$run"/job.out 2>/dev/null
-  tail -n 20 "$CLUSTER_DIR"/log/*.log
+  tail -n 20 "$CLUSTER_DIR"/log/{slurmctld,node}*.log
   exit 1
 }
 

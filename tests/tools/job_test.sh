@@ -51,6 +51,10 @@ expect "exports at the end, on one rank" says \
   "--ntasks=1 .*/sherd export --checkpoint $work/out/chess-7 --output $work/out/chess-7/hf"
 expect "finds the configuration beside the original script" says "--config $root/inputs/chess_finetune.toml"
 
+job MODEL=
+expect "the default model has the settings it was made for" says \
+  "--config $root/inputs/chess_tiny.toml --model $root/inputs/chess_tiny --from-scratch"
+
 job MODEL=weights OUTPUT=run -- --no_fsdp --gradient_checkpointing --max_training_steps 10
 expect "weights are loaded" silent_about 'from-scratch'
 expect "the model's tokenizer is used" says "--tokenizer $work/weights/tokenizer.model"
@@ -77,6 +81,8 @@ expect "no number: exit 2" is $code 2
 expect "no number: says what it found" says 'TOTAL_BATCH_SIZE=many is not a positive whole number'
 job DATA=nowhere.jsonl
 expect "no data: exit 2, and its path" says "no games at $work/nowhere.jsonl"
+job CONFIG=nothing.toml
+expect "no settings: says which" says "no settings at $work/nothing.toml"
 job MODEL=bin
 expect "no model: says what is missing" says "no config.json in $work/bin"
 job SHERD=nothing
