@@ -90,6 +90,8 @@ positive BATCH_SIZE_PER_DEVICE "$batch_size"
 nodes=$SLURM_JOB_NUM_NODES
 find_ranks
 check_batch
+# Some Lustre mounts have no locks, and HDF5 then refuses to open: our files are written once and only read afterwards.
+export HDF5_USE_FILE_LOCKING=${HDF5_USE_FILE_LOCKING:-FALSE}
 export SRUN_CPUS_PER_TASK=$cpus  # since 22.05 srun no longer takes it from sbatch
 # Open MPI cannot see under srun that ranks share cores; without this each spins away its neighbour's time slice.
 if [ "$(nproc)" -lt "$per_node" ]; then export OMPI_MCA_mpi_yield_when_idle=1; fi
@@ -98,15 +100,22 @@ echo "chess_finetune.sh: $ranks ranks on $nodes nodes ($SLURM_JOB_NODELIST), $to
   "$batch_size per rank, accumulated $((total_batch_size / batch_size / ranks)) times; output in $output"
 mkdir -p "$output"
 
+tokenizer=${TOKENIZER:-}
+train_tokenizer=()
+if [ -n "$tokenizer" ]; then tokenizer=$(absolute "$tokenizer")
+elif [ -f "$model/tokenizer.model" ]; then tokenizer=$model/tokenizer.model
+else
+  tokenizer=$output/tokenizer.model
+  train_tokenizer=(--train-tokenizer "${TOKENIZER_PIECES:-2000}")
+fi
+
 case $data in
   *.h5) corpus=$data ;;
   *)
     corpus=$output/corpus.h5
-    tokenizer=${TOKENIZER:-}
-    if [ -z "$tokenizer" ] && [ -f "$model/tokenizer.model" ]; then tokenizer=$model/tokenizer.model; fi
-    if [ -n "$tokenizer" ]; then tokenizer=(--tokenizer "$(absolute "$tokenizer")")
-    else tokenizer=(--train-tokenizer "${TOKENIZER_PIECES:-2000}"); fi
-    if [ ! "$corpus" -nt "$data" ]; then step "$sherd" prepare --input "$data" --output "$corpus" "${tokenizer[@]}"; fi
+    if [ ! "$corpus" -nt "$data" ]; then
+      step "$sherd" prepare --input "$data" --output "$corpus" --tokenizer "$tokenizer" "${train_tokenizer[@]}"
+    fi
     ;;
 esac
 
@@ -114,5 +123,6 @@ weights=()
 if ! compgen -G "$model/*.safetensors" >/dev/null; then weights=(--from-scratch); fi
 step "$sherd" train --config "$config" --model "$model" "${weights[@]}" --data "$corpus" --output "$output" \
   --total-batch-size "$total_batch_size" --batch-size-per-device "$batch_size" "$@"
-alone "$sherd" export --checkpoint "$output" --output "$output/hf"
+if [ -f "$tokenizer" ]; then tokenizer=(--tokenizer "$tokenizer"); else tokenizer=(); fi
+alone "$sherd" export --checkpoint "$output" --output "$output/hf" "${tokenizer[@]}"
 echo "chess_finetune.sh: the model is in $output/hf, the metrics are in $output/metrics.jsonl"

@@ -30,7 +30,8 @@ draw_losses() {
 rm -rf "$out"
 mkdir -p "$out"
 say "Preparing: $games -> tokens"
-"$sherd" prepare --input "$games" --output "$out/corpus.h5" --train-tokenizer 2000
+"$sherd" prepare --input "$games" --output "$out/corpus.h5" --tokenizer "$out/tokenizer.model" \
+  --train-tokenizer 2000
 
 say "Training on 4 MPI ranks of one thread each, fully sharded (at most 2 minutes)"
 tools/mpirun.sh 4 "$sherd" train --config inputs/chess_tiny.toml --model inputs/chess_tiny --from-scratch \

@@ -45,10 +45,10 @@ expect "64 sequences a step, one a device, as in the reference demo" says \
   'sherd train .* --total-batch-size 64 --batch-size-per-device 1$'
 expect "says how often it accumulates" says 'accumulated 16 times'
 expect "JSONL is prepared first, with a tokenizer of its own" says \
-  "sherd prepare --input $work/games.jsonl --output $work/out/chess-7/corpus.h5 --train-tokenizer 2000\$"
+  "sherd prepare --input $work/games.jsonl --output $work/out/chess-7/corpus.h5 --tokenizer $work/out/chess-7/tokenizer.model --train-tokenizer 2000\$"
 expect "a model without weights starts from scratch" says "--model $work/model --from-scratch --data "
 expect "exports at the end, on one rank" says \
-  "--ntasks=1 .*/sherd export --checkpoint $work/out/chess-7 --output $work/out/chess-7/hf"
+  "--ntasks=1 .*/sherd export --checkpoint $work/out/chess-7 --output $work/out/chess-7/hf\$"
 expect "finds the configuration beside the original script" says "--config $root/inputs/chess_finetune.toml"
 
 job MODEL=
@@ -57,7 +57,8 @@ expect "the default model has the settings it was made for" says \
 
 job MODEL=weights OUTPUT=run -- --no_fsdp --gradient_checkpointing --max_training_steps 10
 expect "weights are loaded" silent_about 'from-scratch'
-expect "the model's tokenizer is used" says "--tokenizer $work/weights/tokenizer.model"
+expect "the model's tokenizer is used" says "prepare .* --tokenizer $work/weights/tokenizer.model\$"
+expect "and goes into the export" says "export .* --tokenizer $work/weights/tokenizer.model\$"
 expect "OUTPUT is relative to where sbatch was typed" says "--output $work/run "
 expect "arguments are passed through" says ' --no_fsdp --gradient_checkpointing --max_training_steps 10$'
 
