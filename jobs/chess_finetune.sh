@@ -119,10 +119,12 @@ case $data in
     ;;
 esac
 
+export_tokenizer=()
+if [ -f "$tokenizer" ]; then export_tokenizer=(--tokenizer "$tokenizer"); fi
+
 weights=()
 if ! compgen -G "$model/*.safetensors" >/dev/null; then weights=(--from-scratch); fi
 step "$sherd" train --config "$config" --model "$model" "${weights[@]}" --data "$corpus" --output "$output" \
   --total-batch-size "$total_batch_size" --batch-size-per-device "$batch_size" "$@"
-if [ -f "$tokenizer" ]; then tokenizer=(--tokenizer "$tokenizer"); else tokenizer=(); fi
-alone "$sherd" export --checkpoint "$output" --output "$output/hf" "${tokenizer[@]}"
+alone "$sherd" export --checkpoint "$output" --output "$output/hf" "${export_tokenizer[@]}"
 echo "chess_finetune.sh: the model is in $output/hf, the metrics are in $output/metrics.jsonl"

@@ -45,7 +45,9 @@ expect "64 sequences a step, one a device, as in the reference demo" says \
   'sherd train .* --total-batch-size 64 --batch-size-per-device 1$'
 expect "says how often it accumulates" says 'accumulated 16 times'
 expect "JSONL is prepared first, with a tokenizer of its own" says \
-  "sherd prepare --input $work/games.jsonl --output $work/out/chess-7/corpus.h5 --tokenizer $work/out/chess-7/tokenizer.model --train-tokenizer 2000\$"
+  "sherd prepare --input $work/games.jsonl --output $work/out/chess-7/corpus.h5"
+expect "the tokenizer lies beside the corpus" says \
+  "sherd prepare .* --tokenizer $work/out/chess-7/tokenizer.model --train-tokenizer 2000\$"
 expect "a model without weights starts from scratch" says "--model $work/model --from-scratch --data "
 expect "exports at the end, on one rank" says \
   "--ntasks=1 .*/sherd export --checkpoint $work/out/chess-7 --output $work/out/chess-7/hf\$"
