@@ -13,7 +13,7 @@
 #   MODEL      a Hugging Face directory; without *.safetensors in it, training starts from scratch (inputs/chess_tiny)
 #   TOKENIZER  tokenizer.model (the model's own; else one of TOKENIZER_PIECES, 2000, is trained on the games)
 #   OUTPUT     checkpoints, metrics.jsonl, corpus.h5, and the result in hf/ (out/chess-JOBID)
-#   CONFIG     settings for everything else (inputs/chess_finetune.toml)
+#   CONFIG     settings for everything else (inputs/chess_finetune.toml; for the default model, inputs/chess_tiny.toml)
 #   SHERD      the program (build/src/app/sherd)
 # A second job with the same OUTPUT goes on from its newest checkpoint.
 #
@@ -75,7 +75,8 @@ root=$(find_root)
 data=$(absolute "${DATA:-$root/inputs/chess_sample.jsonl}")
 model=$(absolute "${MODEL:-$root/inputs/chess_tiny}")
 output=$(absolute "${OUTPUT:-out/chess-$SLURM_JOB_ID}")
-config=$(absolute "${CONFIG:-$root/inputs/chess_finetune.toml}")
+if [ -n "${MODEL:-}" ]; then config=chess_finetune.toml; else config=chess_tiny.toml; fi
+config=$(absolute "${CONFIG:-$root/inputs/$config}")
 sherd=$(absolute "${SHERD:-$root/build/src/app/sherd}")
 total_batch_size=${TOTAL_BATCH_SIZE:-64}
 batch_size=${BATCH_SIZE_PER_DEVICE:-1}
@@ -83,11 +84,14 @@ positive TOTAL_BATCH_SIZE "$total_batch_size"
 positive BATCH_SIZE_PER_DEVICE "$batch_size"
 [ -x "$sherd" ] || die "no program at $sherd; build it with 'make build' on a node like these, or set SHERD"
 [ -e "$data" ] || die "no games at $data; set DATA to a .jsonl or a corpus.h5"
+[ -f "$config" ] || die "no settings at $config; set CONFIG to a .toml"
 [ -f "$model/config.json" ] || die "no config.json in $model; set MODEL to a Hugging Face directory"
 
 nodes=$SLURM_JOB_NUM_NODES
 find_ranks
 check_batch
+# Some Lustre mounts have no locks, and HDF5 then refuses to open: our files are written once and only read afterwards.
+export HDF5_USE_FILE_LOCKING=${HDF5_USE_FILE_LOCKING:-FALSE}
 export SRUN_CPUS_PER_TASK=$cpus  # since 22.05 srun no longer takes it from sbatch
 # Open MPI cannot see under srun that ranks share cores; without this each spins away its neighbour's time slice.
 if [ "$(nproc)" -lt "$per_node" ]; then export OMPI_MCA_mpi_yield_when_idle=1; fi
@@ -96,21 +100,31 @@ echo "chess_finetune.sh: $ranks ranks on $nodes nodes ($SLURM_JOB_NODELIST), $to
   "$batch_size per rank, accumulated $((total_batch_size / batch_size / ranks)) times; output in $output"
 mkdir -p "$output"
 
+tokenizer=${TOKENIZER:-}
+train_tokenizer=()
+if [ -n "$tokenizer" ]; then tokenizer=$(absolute "$tokenizer")
+elif [ -f "$model/tokenizer.model" ]; then tokenizer=$model/tokenizer.model
+else
+  tokenizer=$output/tokenizer.model
+  train_tokenizer=(--train-tokenizer "${TOKENIZER_PIECES:-2000}")
+fi
+
 case $data in
   *.h5) corpus=$data ;;
   *)
     corpus=$output/corpus.h5
-    tokenizer=${TOKENIZER:-}
-    if [ -z "$tokenizer" ] && [ -f "$model/tokenizer.model" ]; then tokenizer=$model/tokenizer.model; fi
-    if [ -n "$tokenizer" ]; then tokenizer=(--tokenizer "$(absolute "$tokenizer")")
-    else tokenizer=(--train-tokenizer "${TOKENIZER_PIECES:-2000}"); fi
-    if [ ! "$corpus" -nt "$data" ]; then step "$sherd" prepare --input "$data" --output "$corpus" "${tokenizer[@]}"; fi
+    if [ ! "$corpus" -nt "$data" ]; then
+      step "$sherd" prepare --input "$data" --output "$corpus" --tokenizer "$tokenizer" "${train_tokenizer[@]}"
+    fi
     ;;
 esac
+
+export_tokenizer=()
+if [ -f "$tokenizer" ]; then export_tokenizer=(--tokenizer "$tokenizer"); fi
 
 weights=()
 if ! compgen -G "$model/*.safetensors" >/dev/null; then weights=(--from-scratch); fi
 step "$sherd" train --config "$config" --model "$model" "${weights[@]}" --data "$corpus" --output "$output" \
   --total-batch-size "$total_batch_size" --batch-size-per-device "$batch_size" "$@"
-alone "$sherd" export --checkpoint "$output" --output "$output/hf"
+alone "$sherd" export --checkpoint "$output" --output "$output/hf" "${export_tokenizer[@]}"
 echo "chess_finetune.sh: the model is in $output/hf, the metrics are in $output/metrics.jsonl"

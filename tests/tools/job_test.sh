@@ -45,15 +45,22 @@ expect "64 sequences a step, one a device, as in the reference demo" says \
   'sherd train .* --total-batch-size 64 --batch-size-per-device 1$'
 expect "says how often it accumulates" says 'accumulated 16 times'
 expect "JSONL is prepared first, with a tokenizer of its own" says \
-  "sherd prepare --input $work/games.jsonl --output $work/out/chess-7/corpus.h5 --train-tokenizer 2000\$"
+  "sherd prepare --input $work/games.jsonl --output $work/out/chess-7/corpus.h5"
+expect "the tokenizer lies beside the corpus" says \
+  "sherd prepare .* --tokenizer $work/out/chess-7/tokenizer.model --train-tokenizer 2000\$"
 expect "a model without weights starts from scratch" says "--model $work/model --from-scratch --data "
 expect "exports at the end, on one rank" says \
-  "--ntasks=1 .*/sherd export --checkpoint $work/out/chess-7 --output $work/out/chess-7/hf"
+  "--ntasks=1 .*/sherd export --checkpoint $work/out/chess-7 --output $work/out/chess-7/hf\$"
 expect "finds the configuration beside the original script" says "--config $root/inputs/chess_finetune.toml"
+
+job MODEL=
+expect "the default model has the settings it was made for" says \
+  "--config $root/inputs/chess_tiny.toml --model $root/inputs/chess_tiny --from-scratch"
 
 job MODEL=weights OUTPUT=run -- --no_fsdp --gradient_checkpointing --max_training_steps 10
 expect "weights are loaded" silent_about 'from-scratch'
-expect "the model's tokenizer is used" says "--tokenizer $work/weights/tokenizer.model"
+expect "the model's tokenizer is used" says "prepare .* --tokenizer $work/weights/tokenizer.model\$"
+expect "and goes into the export" says "export .* --tokenizer $work/weights/tokenizer.model\$"
 expect "OUTPUT is relative to where sbatch was typed" says "--output $work/run "
 expect "arguments are passed through" says ' --no_fsdp --gradient_checkpointing --max_training_steps 10$'
 
@@ -77,6 +84,8 @@ expect "no number: exit 2" is $code 2
 expect "no number: says what it found" says 'TOTAL_BATCH_SIZE=many is not a positive whole number'
 job DATA=nowhere.jsonl
 expect "no data: exit 2, and its path" says "no games at $work/nowhere.jsonl"
+job CONFIG=nothing.toml
+expect "no settings: says which" says "no settings at $work/nothing.toml"
 job MODEL=bin
 expect "no model: says what is missing" says "no config.json in $work/bin"
 job SHERD=nothing
