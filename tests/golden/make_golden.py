@@ -92,6 +92,13 @@ def backward(case, weights, batch, dtype, attention):
     return {"logits": logits, "loss": loss.reshape(1), **grads}
 
 
+def initial_losses(case, weights, batches, dtype, attention):
+    """{"losses"}: of every batch, before any training."""
+    model = build(case["config"], weights, dtype, attention)
+    with torch.no_grad():
+        return {"losses": torch.stack([mean_loss(forward(model, t, d), targets) for t, targets, d in batches])}
+
+
 def train(case, weights, batches, dtype, attention):
     """losses20 (before each update) and grad_norms20 (before clipping). bf16: a bf16 copy computes, fp32 is updated."""
     model = build(case["config"], weights, dtype, attention)
@@ -133,8 +140,9 @@ def bf16_errors(case, weights, batches, truth, generator):
             squares[k] += e * e / PROBES
     errors = {k: {"eager": eager[k], "sdpa": sdpa[k], "rms": squares[k] ** 0.5} for k in eager}
     for attention in ("eager", "sdpa"):
-        for k, v in train(case, weights, batches, torch.bfloat16, attention).items():
-            errors.setdefault(k, {})[attention] = relative_error(v, truth[k])
+        for run in (initial_losses, train):
+            for k, v in run(case, weights, batches, torch.bfloat16, attention).items():
+                errors.setdefault(k, {})[attention] = relative_error(v, truth[k])
     return errors
 
 
@@ -144,7 +152,8 @@ def make_case(name, case, root):
     stored = case.get("stored", torch.float32)
     weights = {k: v.to(stored).float() for k, v in random_weights(case["config"], generator).items()}
     batches = [random_batch(case, generator) for _ in range(BATCHES)]
-    truth, single = (backward(case, weights, batches[0], *how) | train(case, weights, batches, *how)
+    truth, single = (backward(case, weights, batches[0], *how) | initial_losses(case, weights, batches, *how)
+                     | train(case, weights, batches, *how)
                      for how in ((torch.float64, "sdpa"), (torch.float32, "eager")))
     fp32 = {k: relative_error(single[k], v) for k, v in truth.items()}
     assert max(fp32.values()) < 1e-5, (name, fp32)  # the unmodified class agrees with the f64 equations
