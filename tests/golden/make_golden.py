@@ -1,4 +1,4 @@
-"""Makes tests/golden/cases: what Hugging Face's LlamaForCausalLM computes, for the golden tests. README.md has the fields.
+"""Makes tests/golden/cases: what Hugging Face's LlamaForCausalLM computes, for the golden tests. README.md: the fields.
 
     python tests/golden/make_golden.py [--cases DIR]     (torch, transformers, safetensors; CPU; seconds)
 """
@@ -17,8 +17,8 @@ from reference import (BETAS, EPS, adamw, build, forward, mean_loss, random_weig
 BATCHES = 4           # batches that the training steps cycle through; logits and gradients are of the first
 STEPS = 20
 LEARNING_RATE = 1e-3
-WEIGHT_DECAY = 0.01   # matrices only
-MAX_NORM = 2.0        # between the norms met, so that some steps are clipped and others are not
+WEIGHT_DECAY = 0.3    # on matrices only; so large that its absence, or gains decaying too, moves the losses above 1e-4
+MAX_NORM = 2.0        # where a case says nothing; between the norms of mha: some steps are clipped and others are not
 PROBES = 16           # further batches over which bf16_errors.json's "rms" is taken
 
 COMMON = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_act="silu", bos_token_id=1, eos_token_id=2,
@@ -41,7 +41,7 @@ CASES = {
     "llama3": dict(seed=4, shape=(2, 37), targets="all", config=dict(
         vocab_size=131, hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, head_dim=16, rms_norm_eps=1e-5, rope_theta=500000.0, rope_scaling=LLAMA3)),
-    "packed": dict(seed=5, shape=(3, 36), targets="documents", config=dict(
+    "packed": dict(seed=5, shape=(3, 36), targets="documents", max_norm=1.7, config=dict(
         vocab_size=131, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, rms_norm_eps=1e-5, rope_theta=10000.0)),
     "odd": dict(seed=6, shape=(1, 29), targets="all", config=dict(
@@ -92,6 +92,13 @@ def backward(case, weights, batch, dtype, attention):
     return {"logits": logits, "loss": loss.reshape(1), **grads}
 
 
+def initial_losses(case, weights, batches, dtype, attention):
+    """{"losses"}: of every batch, before any training."""
+    model = build(case["config"], weights, dtype, attention)
+    with torch.no_grad():
+        return {"losses": torch.stack([mean_loss(forward(model, t, d), targets) for t, targets, d in batches])}
+
+
 def train(case, weights, batches, dtype, attention):
     """losses20 (before each update) and grad_norms20 (before clipping). bf16: a bf16 copy computes, fp32 is updated."""
     model = build(case["config"], weights, dtype, attention)
@@ -110,7 +117,7 @@ def train(case, weights, batches, dtype, attention):
         if master is not working:
             for p, w in zip(master, working):
                 p.grad = w.grad.float()
-        norms.append(torch.nn.utils.clip_grad_norm_(master, MAX_NORM).detach().double())
+        norms.append(torch.nn.utils.clip_grad_norm_(master, case.get("max_norm", MAX_NORM)).detach().double())
         optimizer.step()
         if master is not working:
             for p, w in zip(master, working):
@@ -133,8 +140,9 @@ def bf16_errors(case, weights, batches, truth, generator):
             squares[k] += e * e / PROBES
     errors = {k: {"eager": eager[k], "sdpa": sdpa[k], "rms": squares[k] ** 0.5} for k in eager}
     for attention in ("eager", "sdpa"):
-        for k, v in train(case, weights, batches, torch.bfloat16, attention).items():
-            errors.setdefault(k, {})[attention] = relative_error(v, truth[k])
+        for run in (initial_losses, train):
+            for k, v in run(case, weights, batches, torch.bfloat16, attention).items():
+                errors.setdefault(k, {})[attention] = relative_error(v, truth[k])
     return errors
 
 
@@ -144,7 +152,8 @@ def make_case(name, case, root):
     stored = case.get("stored", torch.float32)
     weights = {k: v.to(stored).float() for k, v in random_weights(case["config"], generator).items()}
     batches = [random_batch(case, generator) for _ in range(BATCHES)]
-    truth, single = (backward(case, weights, batches[0], *how) | train(case, weights, batches, *how)
+    truth, single = (backward(case, weights, batches[0], *how) | initial_losses(case, weights, batches, *how)
+                     | train(case, weights, batches, *how)
                      for how in ((torch.float64, "sdpa"), (torch.float32, "eager")))
     fp32 = {k: relative_error(single[k], v) for k, v in truth.items()}
     assert max(fp32.values()) < 1e-5, (name, fp32)  # the unmodified class agrees with the f64 equations
@@ -154,7 +163,7 @@ def make_case(name, case, root):
     write_json(folder / "config.json", config)
     write_json(folder / "case.json", dict(
         seed=case["seed"], steps=STEPS, learning_rate=LEARNING_RATE, adam_beta1=BETAS[0], adam_beta2=BETAS[1],
-        adam_eps=EPS, weight_decay=WEIGHT_DECAY, weight_decay_on="matrices", max_grad_norm=MAX_NORM))
+        adam_eps=EPS, weight_decay=WEIGHT_DECAY, weight_decay_on="matrices", max_grad_norm=case.get("max_norm", MAX_NORM)))
     write_json(folder / "fp32_errors.json", fp32)
     write_json(folder / "bf16_errors.json", bf16_errors(case, weights, batches, truth, generator))
     write_tensors(folder / "model.safetensors", {k: v.to(stored) for k, v in weights.items()})
@@ -166,7 +175,7 @@ def make_case(name, case, root):
 
 
 def check_files(folder, truth):
-    """The files as written, through the library's own loader, give the truth; without what makes a case special they do not."""
+    """The files as written, through the library's own loader, give the truth; without what makes them special, not."""
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     golden = load_file(folder / "golden.safetensors")
     tokens, doc_start = golden["tokens"][0].long(), golden["doc_start"][0].long()

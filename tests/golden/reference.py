@@ -1,9 +1,10 @@
-"""What the golden scripts share: Hugging Face's Llama with random weights, the same in exact (f64) arithmetic, and errors.
+"""What the golden scripts share: Hugging Face's Llama with random weights, the same in exact (f64) arithmetic, errors.
 
 Hugging Face's class computes RMSNorm, the rotary angles and the softmax in fp32 whatever the model's dtype, so a model
-that is merely cast to f64 is no truth. `exact` replaces those three by their equations in f64; the callers then hold the
-unmodified fp32 class against it.
+that is merely cast to f64 is no truth. `exact` replaces those three by their equations in f64; the callers then hold
+the unmodified fp32 class against it.
 """
+import copy
 import json
 import math
 import types
@@ -16,12 +17,17 @@ from transformers import LlamaConfig, LlamaForCausalLM
 BETAS, EPS = (0.9, 0.999), 1e-8
 
 
+def llama_config(config, **options):
+    """LlamaConfig writes into the dicts it is given: it gets its own."""
+    return LlamaConfig(**copy.deepcopy(config), **options)
+
+
 def build(config, weights, dtype, attention="eager"):
     """LlamaForCausalLM of a config.json (a dict) with the given weights as parameters of `dtype`.
 
     Only parameters are cast: the rotary frequencies stay fp32, as after from_pretrained(dtype=...).
     """
-    model = LlamaForCausalLM(LlamaConfig(**config, attn_implementation=attention)).train()
+    model = LlamaForCausalLM(llama_config(config, attn_implementation=attention)).train()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.data = weights[name].to(dtype, copy=True)  # training must not reach `weights`
@@ -32,7 +38,7 @@ def build(config, weights, dtype, attention="eager"):
 def random_weights(config, generator):
     """Weights that make every activation of order 1 and every attention row uneven; gains scatter around 1."""
     weights = {}
-    for name, parameter in LlamaForCausalLM(LlamaConfig(**config)).named_parameters():
+    for name, parameter in LlamaForCausalLM(llama_config(config)).named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.dim() == 1:
             weights[name] = 1 + 0.2 * noise
