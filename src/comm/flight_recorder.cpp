@@ -10,8 +10,10 @@ std::string quoted(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20) out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    else out += c;
+    if (static_cast<unsigned char>(c) < 0x20)
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    else
+      out += c;
   }
   return out + "\"";
 }
@@ -23,7 +25,9 @@ void FlightRecorder::begin(Collective collective, CommTag tag, std::int64_t byte
   ++begun_;
 }
 
-void FlightRecorder::end(double now) { at(begun_ - 1).end = now; }
+void FlightRecorder::end(double now) {
+  at(begun_ - 1).end = now;
+}
 
 const FlightRecorder::Entry& FlightRecorder::current() const {
   SHERD_CHECK(begun_ > 0, "no collective was begun");
@@ -37,8 +41,8 @@ std::string FlightRecorder::json(const std::string& axis, const std::string& who
     out += fmt::format(
         "{}\n  {{\"sequence\": {}, \"collective\": \"{}\", \"what\": {}, \"step\": {}, \"bytes\": {}, "
         "\"start\": {:.6f}, \"end\": {}}}",
-        out.back() == '[' ? "" : ",", e.sequence, name_of(e.collective), quoted(e.tag.what), e.tag.step, e.bytes, e.start,
-        e.end == 0.0 ? "null" : fmt::format("{:.6f}", e.end));
+        out.back() == '[' ? "" : ",", e.sequence, name_of(e.collective), quoted(e.tag.what), e.tag.step, e.bytes,
+        e.start, e.end == 0.0 ? "null" : fmt::format("{:.6f}", e.end));
   }
   return out + "\n]}\n";
 }

@@ -1,6 +1,6 @@
-// The collectives as pairwise exchanges: in turn k a rank sends to r + k and receives from r - k, so that every rank has
-// one sender and one receiver per turn and none is flooded. Gathers land in place. Reductions land in staging, chunk by
-// chunk, and are summed straight into the shard while the next chunks arrive.
+// The collectives as pairwise exchanges: in turn k a rank sends to r + k and receives from r - k, so that every rank
+// has one sender and one receiver per turn and none is flooded. Gathers land in place. Reductions land in staging,
+// chunk by chunk, and are summed straight into the shard while the next chunks arrive.
 #include <algorithm>
 #include <cstring>
 
@@ -90,8 +90,12 @@ class MpiCommunicator final : public Communicator {
   void barrier(CommTag tag, Stream& s) override {
     cpu::enqueue(s, "barrier", {}, [this, tag] {
       exchange_.begin(Collective::barrier, tag, 0);
-      exchange_.run(size() - 1, size(), [this](std::int64_t i) { return Transfer{to(i + 1), {}, from(i + 1), {}}; },
-                    [](std::int64_t) {});
+      exchange_.run(
+          size() - 1, size(),
+          [this](std::int64_t i) {
+            return Transfer{to(i + 1), {}, from(i + 1), {}};
+          },
+          [](std::int64_t) {});
       exchange_.end();
     });
   }
@@ -131,8 +135,10 @@ class MpiCommunicator final : public Communicator {
       const std::int64_t first = pieces.first(i), n = pieces.bytes(i) / element;
       const std::byte* in = staging_.data + i % kLandings * landing;
       float* sum = shard.ptr<float>() + first / element;
-      if (pieces.turn(i) > 1) add_part(sum, in, full.dtype, n);
-      else start_sum_with(sum, own.data + first, in, full.dtype, beta, n);
+      if (pieces.turn(i) > 1)
+        add_part(sum, in, full.dtype, n);
+      else
+        start_sum_with(sum, own.data + first, in, full.dtype, beta, n);
     };
     exchange_.run((size() - 1) * pieces.count(), kLandings, transfer, landed);
   }
@@ -170,7 +176,8 @@ class MpiCommunicator final : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator(MpiComm comm, std::string axis, Tensor staging, MpiOptions options) {
+std::unique_ptr<Communicator> make_mpi_communicator(MpiComm comm, std::string axis, Tensor staging,
+                                                    MpiOptions options) {
   return std::make_unique<MpiCommunicator>(std::move(comm), std::move(axis), staging, std::move(options));
 }
 

@@ -40,8 +40,8 @@ class MpiExchange::Requests {
   std::vector<MPI_Request> ring_;
 };
 
-/// How to wait without burning a core that computes: poll, then yield, then sleep. Message by message, because MPI moves
-/// data only inside its calls: while a long message streams through shared memory a sleep would halve its rate.
+/// How to wait without burning a core that computes: poll, then yield, then sleep. Message by message, because MPI
+/// moves data only inside its calls: while a long message streams through shared memory a sleep would halve its rate.
 class MpiExchange::Patience {
  public:
   void moved() { polls_ = 0; }
@@ -51,8 +51,10 @@ class MpiExchange::Patience {
     ++polls_;
     if (polls_ <= kSpins) return 0.0;
     const double waited = std::chrono::duration<double>(Clock::now() - since_).count();
-    if (waited < kYieldSeconds) ::sched_yield();
-    else std::this_thread::sleep_for(std::chrono::microseconds(50));
+    if (waited < kYieldSeconds)
+      ::sched_yield();
+    else
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
     return waited;
   }
 
@@ -139,8 +141,8 @@ bool MpiExchange::complete(MPI_Request& request) {
   return done != 0;
 }
 
-/// Sequence and collective, within the 32767 that every MPI has: ranks that disagree on what comes next never match, and
-/// run into the deadline instead of taking each other's bytes.
+/// Sequence and collective, within the 32767 that every MPI has: ranks that disagree on what comes next never match,
+/// and run into the deadline instead of taking each other's bytes.
 int MpiExchange::message_tag() const {
   const FlightRecorder::Entry& e = flight_.current();
   return narrow<int>(e.sequence % 4096) * 8 + static_cast<int>(e.collective);

@@ -1,6 +1,7 @@
 #pragma once
-// MpiExchange: the only place that sends and receives. A collective is a list of transfers, the same length on all ranks,
-// of which a few are in flight at a time; transfer i of one rank meets transfer i of its peers, so none can block another.
+// MpiExchange: the only place that sends and receives. A collective is a list of transfers, the same length on all
+// ranks, of which a few are in flight at a time; transfer i of one rank meets transfer i of its peers, so none can
+// block another.
 #include <atomic>
 #include <chrono>
 #include <functional>

@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <utility>
 #include <exception>
+#include <utility>
 
 #include "sherd/base/log.hpp"
 #include "sherd/comm/mpi.hpp"
@@ -15,7 +16,9 @@ void mpi_check(int rc, const char* call, std::source_location at) {
   throw Error(ExitCode::communication, fmt::format("{}: {}", call, text), at);
 }
 
-MpiComm::MpiComm(MPI_Comm comm) : comm_(comm) { MPI_CHECK(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN)); }
+MpiComm::MpiComm(MPI_Comm comm) : comm_(comm) {
+  MPI_CHECK(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN));
+}
 
 MpiComm MpiComm::duplicate(MPI_Comm parent) {
   MPI_Comm comm = MPI_COMM_NULL;
@@ -59,8 +62,9 @@ MpiSession::MpiSession() : exceptions_(std::uncaught_exceptions()) {
   MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
   if (provided < MPI_THREAD_SERIALIZED) {
     MPI_Finalize();
-    throw comm_error("this MPI offers thread level {}, and Sherd needs MPI_THREAD_SERIALIZED ({}); use an MPI built with threads",
-                     provided, MPI_THREAD_SERIALIZED);
+    throw comm_error(
+        "this MPI offers thread level {}, and Sherd needs MPI_THREAD_SERIALIZED ({}); use an MPI built with threads",
+        provided, MPI_THREAD_SERIALIZED);
   }
   MPI_CHECK(MPI_Comm_rank(MPI_COMM_WORLD, &rank_));
   MPI_CHECK(MPI_Comm_size(MPI_COMM_WORLD, &size_));

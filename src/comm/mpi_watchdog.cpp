@@ -53,18 +53,20 @@ void MpiExchange::give_up(std::vector<int> pending) {
   const std::vector<bool> here = answered_roll();
   std::vector<int> missing, waiting;
   for (const int p : pending) (here[static_cast<std::size_t>(p)] ? waiting : missing).push_back(p);
-  const std::string who = missing.empty() ? names_of(waiting) + ", though it waits in the same collective"
-                                          : names_of(missing) + (missing.size() == 1 ? ", which has" : ", which have") +
-                                                " not arrived";
+  const std::string who =
+      missing.empty() ? names_of(waiting) + ", though it waits in the same collective"
+                      : names_of(missing) + (missing.size() == 1 ? ", which has" : ", which have") + " not arrived";
   const std::string also = missing.empty() || waiting.empty() ? "" : fmt::format(" ({} waits, too)", names_of(waiting));
   throw comm_error(
-      "{}: waited {} s in vain for {}{}. Look there for the first error, a full disk or a slow node; if that rank only needs "
+      "{}: waited {} s in vain for {}{}. Look there for the first error, a full disk or a slow node; if that rank only "
+      "needs "
       "longer, raise --comm-timeout.{}",
       doing(), options_.timeout_seconds, who, also, write_flight_record());
 }
 
 std::string MpiExchange::name_of_rank(int rank) const {
-  return options_.rank_names.empty() ? fmt::format("rank {}", rank) : options_.rank_names[static_cast<std::size_t>(rank)];
+  return options_.rank_names.empty() ? fmt::format("rank {}", rank)
+                                     : options_.rank_names[static_cast<std::size_t>(rank)];
 }
 
 std::string MpiExchange::names_of(const std::vector<int>& ranks) const {

@@ -28,9 +28,8 @@ class SelfCommunicator final : public Communicator {
     check_reduce_scatter(full, shard, beta, 0, 1);
     count(Collective::reduce_scatter);
     if (shard.data == full.data) return;
-    cpu::enqueue(s, "reduce_scatter (self)", cpu::access({full}, {shard}), [full, shard, beta] {
-      start_sum(shard.ptr<float>(), full.data, full.dtype, beta, shard.numel());
-    });
+    cpu::enqueue(s, "reduce_scatter (self)", cpu::access({full}, {shard}),
+                 [full, shard, beta] { start_sum(shard.ptr<float>(), full.data, full.dtype, beta, shard.numel()); });
   }
 
   void all_reduce(Tensor inout, CommTag, Stream&) override {

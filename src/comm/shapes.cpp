@@ -10,9 +10,9 @@ Tensor part_of(Tensor full, int rank, int size) {
 }
 
 void check_all_gather(Tensor shard, Tensor full, int size) {
-  SHERD_CHECK(shard.contiguous() && full.contiguous() && shard.dtype == full.dtype &&
-                  shard.numel() * size == full.numel(),
-              "all_gather of {} into {} over {} ranks", shard.describe(), full.describe(), size);
+  SHERD_CHECK(
+      shard.contiguous() && full.contiguous() && shard.dtype == full.dtype && shard.numel() * size == full.numel(),
+      "all_gather of {} into {} over {} ranks", shard.describe(), full.describe(), size);
 }
 
 void check_reduce_scatter(Tensor full, Tensor shard, float beta, int rank, int size) {

@@ -28,8 +28,10 @@ void start_with(float* sum, const T* own, const T* part, std::int64_t n) {
 /// Calls fn with a null pointer of the element type.
 template <class F>
 void with_type(DType dtype, F&& fn) {
-  if (dtype == DType::bf16) fn(static_cast<const bf16*>(nullptr));
-  else fn(static_cast<const float*>(nullptr));
+  if (dtype == DType::bf16)
+    fn(static_cast<const bf16*>(nullptr));
+  else
+    fn(static_cast<const float*>(nullptr));
 }
 
 template <class T>
@@ -45,15 +47,19 @@ void add_part(float* sum, const std::byte* part, DType dtype, std::int64_t n) {
 
 void start_sum(float* sum, const std::byte* own, DType dtype, float beta, std::int64_t n) {
   with_type(dtype, [&](auto type) {
-    if (beta != 0.0f) start<true>(sum, elements(own, type), n);
-    else if (static_cast<const void*>(sum) != own) start<false>(sum, elements(own, type), n);
+    if (beta != 0.0f)
+      start<true>(sum, elements(own, type), n);
+    else if (static_cast<const void*>(sum) != own)
+      start<false>(sum, elements(own, type), n);
   });
 }
 
 void start_sum_with(float* sum, const std::byte* own, const std::byte* part, DType dtype, float beta, std::int64_t n) {
   with_type(dtype, [&](auto type) {
-    if (beta != 0.0f) start_with<true>(sum, elements(own, type), elements(part, type), n);
-    else start_with<false>(sum, elements(own, type), elements(part, type), n);
+    if (beta != 0.0f)
+      start_with<true>(sum, elements(own, type), elements(part, type), n);
+    else
+      start_with<false>(sum, elements(own, type), elements(part, type), n);
   });
 }
 

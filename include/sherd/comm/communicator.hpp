@@ -46,8 +46,8 @@ class Communicator {
   /// Sends (P - 1) S elements.
   virtual void all_gather(Tensor shard, Tensor full, CommTag tag, Stream& s) = 0;
   /// full (P S) f32 or bf16 -> shard (S) f32: rank r gets the sum over ranks of part r, summed once in fp32 in an order
-  /// fixed by the ranks (a pairwise exchange): ((beta shard + part of r) + part of r - 1) + part of r - 2 ..., modulo P.
-  /// beta 0 or 1. With beta 0 and f32 `shard` may be this rank's part of `full`. Sends (P - 1) S elements.
+  /// fixed by the ranks (a pairwise exchange): ((beta shard + part of r) + part of r - 1) + part of r - 2 ..., modulo
+  /// P. beta 0 or 1. With beta 0 and f32 `shard` may be this rank's part of `full`. Sends (P - 1) S elements.
   virtual void reduce_scatter(Tensor full, Tensor shard, float beta, CommTag tag, Stream& s) = 0;
   /// inout (n) f32 = sum over ranks, the same bits on all of them. n > 1024 must be a multiple of P: reduce-scatter and
   /// all-gather, sends 2 (P - 1) n / P elements. Smaller ones: an exchange of everything, sends (P - 1) n.

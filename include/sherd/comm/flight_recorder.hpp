@@ -1,6 +1,6 @@
 #pragma once
-// FlightRecorder: the last collectives of one axis, for the moment when one of them does not end. Each rank writes its own
-// file; side by side they show which rank fell behind, and in what.
+// FlightRecorder: the last collectives of one axis, for the moment when one of them does not end. Each rank writes its
+// own file; side by side they show which rank fell behind, and in what.
 #include <array>
 #include <cstdint>
 #include <string>
@@ -17,7 +17,7 @@ class FlightRecorder {
     std::int64_t sequence = 0;  // counts the collectives of the axis, from 0: equal on all its ranks
     Collective collective{};
     CommTag tag;
-    std::int64_t bytes = 0;    // of the tensor that is whole: full or inout
+    std::int64_t bytes = 0;     // of the tensor that is whole: full or inout
     double start = 0, end = 0;  // seconds since 1970; end 0: has not ended
   };
 

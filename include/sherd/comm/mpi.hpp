@@ -1,6 +1,7 @@
 #pragma once
 // MPI: the session, its communicators as owned handles, and the Communicator over one. All traffic is non-blocking
-// point-to-point, polled with back-off and a deadline, so that a rank that does not come is named instead of waited for.
+// point-to-point, polled with back-off and a deadline, so that a rank that does not come is named instead of waited
+// for.
 #include <mpi.h>
 
 #include <memory>
@@ -56,12 +57,12 @@ class MpiSession {
   int exceptions_ = 0;
 };
 
-/// Landing buffers of a reduction: one slab per process, taken from the persistent arena, shared by the axes because they
-/// share the communication stream.
+/// Landing buffers of a reduction: one slab per process, taken from the persistent arena, shared by the axes because
+/// they share the communication stream.
 constexpr std::int64_t kStagingBytes = std::int64_t{8} << 20;
 
 struct MpiOptions {
-  double timeout_seconds = 300;         // without a message from anybody; then the collective fails and names the missing
+  double timeout_seconds = 300;  // without a message from anybody; then the collective fails and names the missing
   std::vector<std::string> rank_names;  // how messages name each rank of the axis: "rank 3 (node1)"; empty: "rank 3"
   std::string flight_record;            // file for the last collectives when one fails; empty: none
   std::int64_t max_message_bytes = std::int64_t{1} << 30;  // longer ones are split; tests lower it

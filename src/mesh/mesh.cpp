@@ -1,0 +1,92 @@
+#include "sherd/mesh/mesh.hpp"
+
+#include <cstdlib>
+#include <functional>
+
+#include "sherd/base/log.hpp"
+#include "sherd/base/narrow.hpp"
+
+namespace sherd {
+namespace {
+
+/// Nobody to talk to, no landing buffers.
+Tensor take_staging(int ranks, Arena& persistent) {
+  return ranks == 1 ? Tensor{} : persistent.take(DType::f32, {kStagingBytes / 4});
+}
+
+/// Makes the communicators of one mesh over MPI.
+struct AxisMaker {
+  const MpiSession& session;
+  const Mesh& mesh;
+  const MeshOptions& options;
+  Tensor staging;
+
+  /// The axis of the ranks whose position has the same `color` as this rank's, in the order of their positions.
+  std::unique_ptr<Communicator> operator()(std::string axis, int size, const std::function<int(int)>& color) const {
+    if (size == 1) return make_self_communicator(std::move(axis));
+    const int mine = mesh.layout.position[static_cast<std::size_t>(session.rank())];
+    MpiComm comm = MpiComm::split(session.world(), color(mine), mine);
+    SHERD_CHECK(comm.size() == size, "axis {} has {} ranks, and {} were expected", axis, comm.size(), size);
+    MpiOptions o;
+    o.timeout_seconds = options.timeout_seconds;
+    o.rank_names.resize(static_cast<std::size_t>(size));
+    const std::vector<int> members = world_ranks(comm);
+    for (std::size_t i = 0; i < members.size(); ++i) o.rank_names[i] = mesh.nodes.name_of(members[i]);
+    if (!options.flight_records.empty()) {
+      o.flight_record = fmt::format("{}/flight-{}-rank{}.json", options.flight_records, axis, session.rank());
+    }
+    return make_mpi_communicator(std::move(comm), std::move(axis), staging, std::move(o));
+  }
+
+  /// By rank of the axis: its rank in the world.
+  std::vector<int> world_ranks(const MpiComm& comm) const {
+    std::vector<int> members(static_cast<std::size_t>(comm.size()));
+    const int mine = session.rank();
+    MPI_CHECK(MPI_Allgather(&mine, 1, MPI_INT, members.data(), 1, MPI_INT, comm.get()));
+    return members;
+  }
+};
+
+Mesh without_axes(NodeMap nodes, const MeshOptions& options, int world_rank) {
+  Mesh mesh;
+  mesh.strategy = find_strategy(options.strategy);
+  mesh.layout = arrange(nodes, mesh.strategy, options.shard_size);
+  mesh.nodes = std::move(nodes);
+  mesh.world_rank = world_rank;
+  return mesh;
+}
+
+}  // namespace
+
+Mesh Mesh::make(const MpiSession& session, const MeshOptions& options, Arena& persistent) {
+  NodeMap nodes = NodeMap::discover(session);
+  const char* slurm = std::getenv("SLURM_JOB_NUM_NODES");
+  const std::string doubt = slurm_disagreement(nodes.nodes(), slurm != nullptr ? slurm : std::getenv("SLURM_NNODES"));
+  if (session.rank() == 0 && !doubt.empty()) log::warn("{}", doubt);
+  return make(session, std::move(nodes), options, persistent);
+}
+
+Mesh Mesh::make(const MpiSession& session, NodeMap nodes, const MeshOptions& options, Arena& persistent) {
+  SHERD_CHECK(nodes.ranks() == session.size(), "a map of {} ranks in a world of {}", nodes.ranks(), session.size());
+  Mesh mesh = without_axes(std::move(nodes), options, session.rank());
+  const int f = mesh.shard_size();
+  const AxisMaker axis{session, mesh, options, take_staging(mesh.world_size(), persistent)};
+  auto shard = axis("shard", f, [f](int position) { return position / f; });
+  auto replicate = axis("replicate", mesh.replicas(), [f](int position) { return position % f; });
+  auto world = axis("world", mesh.world_size(), [](int) { return 0; });
+  mesh.shard = std::move(shard);
+  mesh.replicate = std::move(replicate);
+  mesh.world = std::move(world);
+  return mesh;
+}
+
+Mesh Mesh::planned(int ranks, int nodes, const MeshOptions& options, Arena& persistent) {
+  Mesh mesh = without_axes(NodeMap::even(ranks, nodes), options, 0);
+  take_staging(ranks, persistent);
+  mesh.shard = make_recording_communicator("shard", 0, mesh.shard_size());
+  mesh.replicate = make_recording_communicator("replicate", 0, mesh.replicas());
+  mesh.world = make_recording_communicator("world", 0, ranks);
+  return mesh;
+}
+
+}  // namespace sherd
