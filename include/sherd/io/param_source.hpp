@@ -1,6 +1,6 @@
 #pragma once
-// Where parameters come from: a Hugging Face directory or a checkpoint, read by logical element, so that each rank reads
-// the bytes of its own shards only.
+// Where parameters come from: a Hugging Face directory or a checkpoint, read by logical element, so that each rank
+// reads the bytes of its own shards only.
 #include <cstdint>
 #include <span>
 #include <string>
@@ -21,5 +21,10 @@ class ParamSource {
   /// Elements [first, first + out.size()) of the flattened parameter, as f32. Memory: a bounded buffer.
   virtual void read(std::string_view name, ParamState state, std::int64_t first, std::span<float> out) = 0;
 };
+
+/// bad_input, with both shapes, unless `source` has the parameter in the shape that the configuration gives it. `where`
+/// names the source in the message: the model's directory, the checkpoint's.
+void require_shape(const ParamSource& source, std::string_view where, std::string_view name,
+                   std::span<const std::int64_t> expected);
 
 }  // namespace sherd
