@@ -49,10 +49,13 @@ std::vector<std::int64_t> shape_of(hid_t dataset, const std::string& where) {
 void require_inside_file(const PlainDataset& plain, hid_t file, const std::string& where) {
   hsize_t file_size = 0;
   HDF5_CHECK(H5Fget_filesize(file, &file_size));
-  const std::int64_t bytes = checked_mul(plain.elements, plain.element_size);
+  std::int64_t bytes = 0, end = 0;
+  const bool overflow = __builtin_mul_overflow(plain.elements, plain.element_size, &bytes) ||
+                        __builtin_add_overflow(bytes, std::max<std::int64_t>(plain.offset, 0), &end);
+  if (overflow) throw bad_input("{}: {} elements are more than any file holds", where, plain.elements);
   if (bytes == 0) return;
   if (plain.offset < 0) throw bad_input("{}: holds no data; the file was not finished, write it again", where);
-  if (checked_add(plain.offset, bytes) > narrow<std::int64_t>(file_size)) {
+  if (end > narrow<std::int64_t>(file_size)) {
     throw bad_input("{}: its {} bytes at {} end after the file ({} bytes): truncated; write it again", where, bytes,
                     plain.offset, file_size);
   }
@@ -122,7 +125,9 @@ PlainDataset open_plain_dataset(const File& file, const std::string& path, std::
   plain.element_size = narrow<std::int64_t>(H5Tget_size(type));
   plain.shape = shape_of(id, where);
   plain.elements = 1;
-  for (const std::int64_t d : plain.shape) plain.elements = checked_mul(plain.elements, d);
+  for (const std::int64_t d : plain.shape) {
+    if (__builtin_mul_overflow(plain.elements, d, &plain.elements)) throw bad_input("{}: impossibly large", where);
+  }
   plain.offset = file_offset(id);
   require_inside_file(plain, file, where);
   return plain;

@@ -22,4 +22,9 @@ class ParamSource {
   virtual void read(std::string_view name, ParamState state, std::int64_t first, std::span<float> out) = 0;
 };
 
+/// bad_input, with both shapes, unless `source` has the parameter in the shape that the configuration gives it. `where`
+/// names the source in the message: the model's directory, the checkpoint's.
+void require_shape(const ParamSource& source, std::string_view where, std::string_view name,
+                   std::span<const std::int64_t> expected);
+
 }  // namespace sherd
