@@ -8,16 +8,16 @@ namespace sherd {
 namespace {
 
 std::string json_value(const Field& field) {
-  if (std::holds_alternative<std::string*>(field.target)) return config::json_quoted(value_text(field));
+  if (field.holds<std::string>()) return config::json_quoted(value_text(field));
   if (const auto* d = std::get_if<double*>(&field.target)) return config::json_number(**d);
   return value_text(field);
 }
 
 // A text for a text, a number for a number, a truth value for a flag.
 bool same_kind(const Field& field, const config::JsonValue& v) {
-  if (std::holds_alternative<std::string*>(field.target)) return v.as<std::string>() != nullptr;
-  if (std::holds_alternative<bool*>(field.target)) return v.as<bool>() != nullptr;
-  if (std::holds_alternative<double*>(field.target)) return v.as<double>() || v.as<std::int64_t>();
+  if (field.holds<std::string>()) return v.as<std::string>() != nullptr;
+  if (field.holds<bool>()) return v.as<bool>() != nullptr;
+  if (field.holds<double>()) return v.as<double>() || v.as<std::int64_t>();
   return v.as<std::int64_t>() != nullptr;
 }
 

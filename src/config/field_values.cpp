@@ -17,12 +17,6 @@ struct Overload : F... {
 template <class... F>
 Overload(F...) -> Overload<F...>;
 
-std::string kebab(std::string_view name) {
-  std::string out(name);
-  std::replace(out.begin(), out.end(), '_', '-');
-  return out;
-}
-
 // Levenshtein's distance, one row at a time.
 std::size_t edits(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -80,11 +74,17 @@ bool acceptable(const Field& field) {
 
 }  // namespace
 
+std::string kebab_case(std::string_view name) {
+  std::string out(name);
+  std::replace(out.begin(), out.end(), '_', '-');
+  return out;
+}
+
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
   std::string best;
   std::size_t fewest = std::max<std::size_t>(2, name.size() / 2) + 1;
   for (const std::string& candidate : known) {
-    if (const std::size_t n = edits(kebab(name), candidate); n < fewest) {
+    if (const std::size_t n = edits(kebab_case(name), candidate); n < fewest) {
       fewest = n;
       best = candidate;
     }
@@ -92,15 +92,19 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
   return best;
 }
 
+Error unknown_name(std::string_view name, const std::vector<std::string>& known, std::string_view where) {
+  const std::string nearest = nearest_name(name, known);
+  return usage_error("{}: there is no {}{}", where, name,
+                     nearest.empty() ? std::string("; --help lists what there is") : "; did you mean " + nearest + "?");
+}
+
 const Field& find_field(const Fields& fields, std::string_view name, std::string_view where) {
   std::vector<std::string> known;
   for (const Field& field : fields) {
-    if (field.name == kebab(name)) return field;
+    if (field.name == kebab_case(name)) return field;
     known.push_back(field.name);
   }
-  const std::string nearest = nearest_name(name, known);
-  throw usage_error("{}: there is no {}{}", where, name,
-                    nearest.empty() ? std::string("; --help lists what there is") : "; did you mean " + nearest + "?");
+  throw unknown_name(name, known, where);
 }
 
 std::string expectation(const Field& field) {

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "sherd/base/error.hpp"
 #include "sherd/config/subcommands.hpp"
 #include "sherd/config/train_config.hpp"
 
@@ -29,6 +30,11 @@ struct Field {
   Range range{};                       // numbers only
   std::vector<std::string> choices{};  // strings only; empty: any
   bool required = false;               // strings and lists only: may not stay empty
+
+  template <class T>
+  bool holds() const {
+    return std::holds_alternative<T*>(target);
+  }
 };
 using Fields = std::vector<Field>;
 
@@ -45,8 +51,13 @@ void apply_preset(TrainConfig& config, std::string_view preset);
 /// The field of this name (dashes and underscores are the same), or a usage error that names the nearest one and
 /// `where`.
 const Field& find_field(const Fields& fields, std::string_view name, std::string_view where);
+/// max_seq_length -> max-seq-length
+std::string kebab_case(std::string_view name);
 /// The name among `known` that takes the fewest edits to become `name`; empty when none is near.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
+
+/// A usage error that says so, and names the nearest known one.
+Error unknown_name(std::string_view name, const std::vector<std::string>& known, std::string_view where);
 
 /// Sets a field from what was typed: text for strings, decimal digits, true or false. A list gains one element.
 /// A text that is no such value is a usage error, which begins with `where` ("--seed", "run.toml:3: seed").
