@@ -1,0 +1,43 @@
+#pragma once
+// Scalar functions that the compiler vectorises inside `omp simd` loops: no branches, no calls.
+#include <bit>
+#include <cstdint>
+
+#include "sherd/base/dtype.hpp"
+
+namespace sherd::cpu {
+
+/// e^x to about 1.5 ulp for any x (below -87.3 it is e^-87.3 = 1.2e-38; above 88.7 infinity). NaN stays NaN.
+/// x = n ln2 + r with |r| <= ln2 / 2, then the minimax polynomial of degree 6 (Cephes) and 2^n by the exponent bits.
+inline float fast_exp(float x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float clamped = x < -87.3f ? -87.3f : (x > 89.0f ? 89.0f : x);
+  const float shifted = clamped * 1.44269504088896341f + kRound;
+  const float n = shifted - kRound;
+  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  // 2^n in two factors: n = 128 is beyond what one float's exponent holds.
+  const auto i = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound);
+  const std::int32_t half = i >> 1;
+  const float scale_a = std::bit_cast<float>((half + 127) << 23);
+  const float scale_b = std::bit_cast<float>((i - half + 127) << 23);
+  return p * scale_a * scale_b;
+}
+
+inline float sigmoid(float x) { return 1.0f / (1.0f + fast_exp(-x)); }
+
+inline float to_f32(float x) { return x; }
+inline float to_f32(bf16 x) { return static_cast<float>(x); }
+
+template <class T>
+T from_f32(float x) {
+  return T(x);
+}
+
+}  // namespace sherd::cpu

@@ -1,0 +1,117 @@
+#include "gemm.hpp"
+
+#include <dnnl.h>
+
+#include "check.hpp"
+#include "elementwise.hpp"
+#include "one_thread.hpp"
+#include "ops.hpp"
+#include "parallel.hpp"
+
+namespace sherd::cpu {
+namespace {
+
+constexpr std::int64_t kMaxRows = 504, kMaxCols = 768;  // of a block of c
+constexpr std::int64_t kMinRows = 96, kTasks = 16;      // smaller blocks only to have this many
+constexpr std::int64_t kDepth = 512;                    // of the operand panels that are copied to scratch memory
+
+/// Scratch of one worker, in floats: an a panel, a b panel, a block of c.
+constexpr std::int64_t kPanelA = (kMaxRows + 16) * (kDepth + 16), kPanelB = (kMaxCols + 16) * (kDepth + 16);
+constexpr std::int64_t kScratch = kPanelA + kPanelB + kMaxRows * kMaxCols;
+
+template <class From, class To>
+void copy_rows(const From* from, std::int64_t from_stride, To* to, std::int64_t to_stride, std::int64_t rows,
+               std::int64_t cols) {
+  for (std::int64_t i = 0; i < rows; ++i)
+#pragma omp simd
+    for (std::int64_t j = 0; j < cols; ++j) to[i * to_stride + j] = from_f32<To>(to_f32(from[i * from_stride + j]));
+}
+
+/// c (bf16) = block + beta c.
+void store_rows(const float* block, std::int64_t block_stride, bf16* c, std::int64_t c_stride, std::int64_t rows,
+                std::int64_t cols, float beta) {
+  if (beta == 0) return copy_rows(block, block_stride, c, c_stride, rows, cols);
+  for (std::int64_t i = 0; i < rows; ++i)
+#pragma omp simd
+    for (std::int64_t j = 0; j < cols; ++j) {
+      bf16& to = c[i * c_stride + j];
+      to = bf16(block[i * block_stride + j] + beta * to_f32(to));
+    }
+}
+
+struct Panel {
+  const float* data;
+  std::int64_t stride;
+};
+
+/// Rows [i, i + rows) and columns [j, j + cols) of the operand in f32: where they lie, or in `scratch` when they are bf16
+/// or when their stride maps all rows to the same cache sets.
+Panel panel(const Operand& from, DType dtype, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t cols,
+            float* scratch) {
+  if (from.transposed) {
+    std::swap(i, j);
+    std::swap(rows, cols);
+  }
+  const std::int64_t at = i * from.stride + j;
+  const std::int64_t stride = round_up(cols, 16) % 64 == 0 ? cols + 16 : cols;
+  if (dtype == DType::bf16) {
+    copy_rows(reinterpret_cast<const bf16*>(from.data) + at, from.stride, scratch, stride, rows, cols);
+    return {scratch, stride};
+  }
+  const float* data = reinterpret_cast<const float*>(from.data) + at;
+  if (from.stride % 1024 != 0 || rows < 32) return {data, from.stride};
+  copy_rows(data, from.stride, scratch, stride, rows, cols);
+  return {scratch, stride};
+}
+
+/// One block of c: rows [i, i + rows), columns [j, j + cols), over K in panels of kDepth.
+void multiply_block(const Product& p, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t cols,
+                    float* scratch) {
+  float* const panel_a = scratch;
+  float* const panel_b = panel_a + kPanelA;
+  const bool direct = p.out == DType::f32;
+  float* const c = direct ? reinterpret_cast<float*>(p.c) + i * p.c_stride + j : panel_b + kPanelB;
+  const std::int64_t stride = direct ? p.c_stride : cols;
+  float beta = direct ? p.beta : 0.0f;
+  for (std::int64_t k = 0; k < p.k; k += kDepth) {
+    const std::int64_t depth = std::min(kDepth, p.k - k);
+    const Panel a = panel(p.a, p.in, i, k, rows, depth, panel_a);
+    const Panel b = panel(p.b, p.in, k, j, depth, cols, panel_b);
+    const auto status = dnnl_sgemm(p.a.transposed ? 'T' : 'N', p.b.transposed ? 'T' : 'N', rows, cols, depth, 1.0f,
+                                   a.data, a.stride, b.data, b.stride, beta, c, stride);
+    SHERD_CHECK(status == dnnl_success, "dnnl_sgemm of ({}, {}, {}): status {}", rows, cols, depth, int(status));
+    beta = 1.0f;
+  }
+  if (!direct)
+    store_rows(c, stride, reinterpret_cast<bf16*>(p.c) + i * p.c_stride + j, p.c_stride, rows, cols, p.beta);
+}
+
+}  // namespace
+
+Product product(Operand a, Operand b, DType in, Tensor c, std::int64_t k, float beta) {
+  return {c.rows(), c.cols(), k, a, b, in, c.data, c.row_stride, c.dtype, beta};
+}
+
+Blocks cut(std::int64_t m, std::int64_t n) {
+  const std::int64_t across = div_up(n, kMaxCols);
+  std::int64_t down = div_up(m, kMaxRows);
+  down = std::max(down, std::min(div_up(kTasks, across), m / kMinRows));
+  const std::int64_t rows = round_up(div_up(m, down), 6), cols = round_up(div_up(n, across), 16);
+  return {rows, cols, div_up(m, rows), div_up(n, cols)};
+}
+
+void Gemm::multiply(const Product& p) {
+  if (p.m == 0 || p.n == 0) return;
+  SHERD_CHECK(p.k > 0, "product of ({}, {}) over nothing", p.m, p.n);
+  const Blocks blocks = cut(p.m, p.n);
+  if (p.in == DType::bf16 && bf16_.available()) return bf16_.multiply(p, blocks, workspace_);
+  const std::int64_t workers = std::min<std::int64_t>(threads(), workspace_.numel() / kScratch);
+  for_tasks(blocks.down * blocks.across, workers, [&](std::int64_t task, std::int64_t worker) {
+    const OneThread guard;
+    const std::int64_t i = task % blocks.down * blocks.rows, j = task / blocks.down * blocks.cols;
+    multiply_block(p, i, j, std::min(blocks.rows, p.m - i), std::min(blocks.cols, p.n - j),
+                   workspace_.ptr<float>() + worker * kScratch);
+  });
+}
+
+}  // namespace sherd::cpu
