@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "sherd/base/log.hpp"
+#include "sherd/data/order.hpp"
 
 namespace sherd {
 namespace {
