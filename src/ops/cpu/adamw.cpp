@@ -50,8 +50,8 @@ void check_state(const AdamWState& state, std::span<const DecayRun> runs) {
   check_flat("v", state.v, n, DType::f32);
   if (state.copy) check_flat("copy", state.copy, n, DType::bf16);
   for (const DecayRun& run : runs)
-    SHERD_CHECK(run.begin >= 0 && run.count >= 0 && run.begin + run.count <= n, "run {} + {} of {} elements",
-                run.begin, run.count, n);
+    SHERD_CHECK(run.begin >= 0 && run.count >= 0 && run.begin + run.count <= n, "run {} + {} of {} elements", run.begin,
+                run.count, n);
 }
 
 }  // namespace
@@ -65,8 +65,13 @@ void OpsImpl::adamw(const AdamWState& state, std::span<const DecayRun> runs, con
                           {state.master, state.m, state.v, state.copy});
   enqueue(s, "adamw", std::move(touched), [=, runs = std::vector(runs.begin(), runs.end())] {
     const float lr = *scalars.lr.ptr<float>();
-    Factors f{hyper.beta1, hyper.beta2, hyper.eps, *scalars.clip.ptr<float>(), 1.0f,
-              lr / *scalars.correction1.ptr<float>(), 1.0f / std::sqrt(*scalars.correction2.ptr<float>())};
+    Factors f{hyper.beta1,
+              hyper.beta2,
+              hyper.eps,
+              *scalars.clip.ptr<float>(),
+              1.0f,
+              lr / *scalars.correction1.ptr<float>(),
+              1.0f / std::sqrt(*scalars.correction2.ptr<float>())};
     for (const DecayRun& run : runs) {
       f.keep = 1.0f - lr * run.decay;
       for_blocks(run.count, kBlock, [&](std::int64_t begin, std::int64_t end) {

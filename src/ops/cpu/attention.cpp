@@ -13,8 +13,8 @@ namespace {
 
 /// One worker's scratch memory, and its size in floats.
 struct Scratch {
-  float *q, *o, *m, *l;             // (G, kQueries, D), the same, (G, kQueries), (G, kQueries)
-  float *keys, *values, *scores;    // (D, kKeys) transposed, (kKeys, D), (kStrip, kKeys)
+  float *q, *o, *m, *l;           // (G, kQueries, D), the same, (G, kQueries), (G, kQueries)
+  float *keys, *values, *scores;  // (D, kKeys) transposed, (kKeys, D), (kStrip, kKeys)
 
   static std::int64_t floats(std::int64_t group, std::int64_t d) {
     return 2 * group * kQueries * (padded(d) + 1) + d * kKeys + kKeys * padded(d) + kStrip * kKeys;
@@ -93,12 +93,13 @@ class Forward {
       const std::int64_t end = std::min(last, t + kStrip), visible = std::min(count, end - key);
       if (visible <= 0) continue;
       const std::int64_t row = g * kQueries + t - first;
-      tile_product<false>(end - t, round_up(visible, kMicroCols), d, s.q + row * stride, stride, s.keys, kKeys, s.scores,
-                          kKeys, false);
+      tile_product<false>(end - t, round_up(visible, kMicroCols), d, s.q + row * stride, stride, s.keys, kKeys,
+                          s.scores, kKeys, false);
       for (std::int64_t i = 0; i < end - t; ++i)
         softmax_row(s.scores + i * kKeys, seen(t + i, start[t + i], key, visible), visible, s.m[row + i], s.l[row + i],
                     s.o + (row + i) * stride, stride);
-      tile_product<false>(end - t, stride, visible, s.scores, kKeys, s.values, stride, s.o + row * stride, stride, true);
+      tile_product<false>(end - t, stride, visible, s.scores, kKeys, s.values, stride, s.o + row * stride, stride,
+                          true);
     }
   }
 

@@ -1,7 +1,7 @@
 // Causal attention in tiles, Dao, arXiv:2307.08691, backward. P = e^(scores - lse), dV = P^T dO, dP = dO V^T,
-// dS = P (dP - delta) / sqrt(D), dQ = dS K, dK = dS^T Q. Two kinds of tasks make P and dS tile by tile: one owns a tile of
-// keys and sums dK and dV over the queries and heads that see it, the other owns a tile of queries and sums dQ over its
-// keys. So every sum has one owner and one order, whatever the number of threads.
+// dS = P (dP - delta) / sqrt(D), dQ = dS K, dK = dS^T Q. Two kinds of tasks make P and dS tile by tile: one owns a tile
+// of keys and sums dK and dV over the queries and heads that see it, the other owns a tile of queries and sums dQ over
+// its keys. So every sum has one owner and one order, whatever the number of threads.
 #include <utility>
 
 #include "attention_tile.hpp"
@@ -13,10 +13,10 @@ namespace {
 
 /// One worker's scratch memory, and its size in floats. Tiles of one head's queries and of one tile of keys.
 struct Scratch {
-  float *q, *dout;                               // (kQueries, D)
-  float *keys, *keys_t, *values_t;               // (kKeys, D), transposed: (D, kKeys)
-  float *p, *ds;                                 // (kQueries, kKeys)
-  float *sum_a, *sum_b;                          // dK and dV of a tile of keys, or dQ of one head: (96, D)
+  float *q, *dout;                  // (kQueries, D)
+  float *keys, *keys_t, *values_t;  // (kKeys, D), transposed: (D, kKeys)
+  float *p, *ds;                    // (kQueries, kKeys)
+  float *sum_a, *sum_b;             // dK and dV of a tile of keys, or dQ of one head: (96, D)
 
   static std::int64_t floats(std::int64_t d) {
     return 2 * kQueries * padded(d) + kKeys * padded(d) + 2 * d * kKeys + 2 * kQueries * kKeys + 2 * kKeys * padded(d);
@@ -189,16 +189,16 @@ void OpsImpl::attention_grad(Tensor dout, Tensor qkv, Tensor doc_start, Heads he
   check_matrix("dqkv", dqkv, qkv.rows(), qkv.cols(), qkv.dtype);
   check_flat("delta", delta, lse.numel(), DType::f32);
   SHERD_CHECK(Scratch::floats(heads.dim) <= workspace_.numel(), "heads of {}", heads.dim);
-  enqueue(s, "attention_grad", access({dout, qkv, doc_start, out, lse}, {delta, dqkv, workspace_}),
-          [=, workspace = workspace_] {
-            with_float_type(qkv.dtype, [&](auto type) {
-              using A = decltype(type);
-              row_sums<A>(shape, dout, out, delta.ptr<float>());
-              run(Backward<A>(shape, qkv, doc_start.ptr<std::int32_t>(), dout, lse.ptr<float>(), delta.ptr<float>(),
-                              dqkv),
-                  shape, workspace);
-            });
-          });
+  enqueue(
+      s, "attention_grad", access({dout, qkv, doc_start, out, lse}, {delta, dqkv, workspace_}),
+      [=, workspace = workspace_] {
+        with_float_type(qkv.dtype, [&](auto type) {
+          using A = decltype(type);
+          row_sums<A>(shape, dout, out, delta.ptr<float>());
+          run(Backward<A>(shape, qkv, doc_start.ptr<std::int32_t>(), dout, lse.ptr<float>(), delta.ptr<float>(), dqkv),
+              shape, workspace);
+        });
+      });
 }
 
 }  // namespace sherd::cpu

@@ -7,8 +7,12 @@ namespace {
 
 using Vec [[gnu::vector_size(4 * kLanes), gnu::aligned(4), gnu::may_alias]] = float;
 
-inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+inline Vec load(const float* p) {
+  return *reinterpret_cast<const Vec*>(p);
+}
+inline void store(float* p, Vec v) {
+  *reinterpret_cast<Vec*>(p) = v;
+}
 
 /// kRows x kMicroCols of c in registers: per k, two loads of b and kRows broadcasts of a.
 template <std::int64_t kRows, bool kTransposed>
@@ -52,8 +56,8 @@ void tile_product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a
                   std::int64_t b_stride, float* c, std::int64_t c_stride, bool add) {
   for (std::int64_t j = 0; j < n; j += kMicroCols)
     for (std::int64_t i = 0; i < m; i += kMicroRows)
-      micro_tail<kMicroRows, kTransposed>(std::min(kMicroRows, m - i), k, a + i * (kTransposed ? 1 : a_stride), a_stride,
-                                          b + j, b_stride, c + i * c_stride + j, c_stride, add);
+      micro_tail<kMicroRows, kTransposed>(std::min(kMicroRows, m - i), k, a + i * (kTransposed ? 1 : a_stride),
+                                          a_stride, b + j, b_stride, c + i * c_stride + j, c_stride, add);
 }
 template void tile_product<false>(std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t, const float*,
                                   std::int64_t, float*, std::int64_t, bool);

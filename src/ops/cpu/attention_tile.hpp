@@ -23,7 +23,9 @@ inline constexpr std::int64_t kKeys = 96;     // of a tile: a multiple of kMicro
 inline constexpr std::int64_t kStrip = 24;    // rows of scores that are made and used while they are in L1
 static_assert(kStrip % kMicroRows == 0 && kKeys % kMicroCols == 0 && kKeys % kMicroRows == 0);
 
-inline std::int64_t padded(std::int64_t d) { return round_up(d, kMicroCols); }
+inline std::int64_t padded(std::int64_t d) {
+  return round_up(d, kMicroCols);
+}
 
 /// c (m, n) = a (m, k) b (k, n), or += if `add`. n is a multiple of kMicroCols. With kTransposed a is stored (k, m).
 /// Sums run over k in order.
@@ -73,7 +75,7 @@ struct Seen {
   std::int64_t begin, end;
 };
 inline Seen seen(std::int64_t t, std::int64_t doc_start, std::int64_t first, std::int64_t count) {
-  const std::int64_t begin = std::max<std::int64_t>(doc_start - first, 0);
+  const std::int64_t begin = std::clamp<std::int64_t>(doc_start - first, 0, count);
   return {begin, std::max(begin, std::min(t + 1 - first, count))};
 }
 

@@ -101,10 +101,10 @@ void OpsImpl::linear_cross_entropy(const CrossEntropy& args, Stream& s) {
   const bool grad = bool(args.dx);
   Access touched = access({args.x, args.w, args.targets, grad ? args.divisor : none},
                           {args.logits, grad ? args.dlogits : none, args.loss, args.dx, args.dw, workspace_});
-  enqueue(s, "linear_cross_entropy", std::move(touched), [this, args, grad] {
-    const std::int64_t n = args.targets.numel(), v = args.w.rows(), c = args.w.cols(), chunk = args.logits.rows();
+  const std::int64_t n = args.targets.numel(), v = args.w.rows(), c = args.w.cols(), chunk = args.logits.rows();
+  const Tensor all_x = args.x.view({n, c}), all_dx = grad ? args.dx.view({n, c}) : none;
+  enqueue(s, "linear_cross_entropy", std::move(touched), [=, this] {
     const std::int32_t* targets = args.targets.ptr<std::int32_t>();
-    const Tensor all_x = args.x.view({n, c}), all_dx = grad ? args.dx.view({n, c}) : Tensor{};
     const float divisor = grad ? *args.divisor.ptr<float>() : 1.0f;
     check_targets(targets, n, v);
     double loss = 0;

@@ -30,10 +30,16 @@ inline float fast_exp(float x) {
   return p * scale_a * scale_b;
 }
 
-inline float sigmoid(float x) { return 1.0f / (1.0f + fast_exp(-x)); }
+inline float sigmoid(float x) {
+  return 1.0f / (1.0f + fast_exp(-x));
+}
 
-inline float to_f32(float x) { return x; }
-inline float to_f32(bf16 x) { return static_cast<float>(x); }
+inline float to_f32(float x) {
+  return x;
+}
+inline float to_f32(bf16 x) {
+  return static_cast<float>(x);
+}
 
 template <class T>
 T from_f32(float x) {

@@ -13,8 +13,8 @@ constexpr std::int64_t kColumns = 256;  // columns of a running sum: registers a
 
 void check_token(std::int32_t token, std::int64_t position, std::int64_t v) {
   if (token < 0 || token >= v)
-    throw bad_input("token {} at position {}, but the vocabulary has {} entries: is this the model's tokenizer?",
-                    token, position, v);
+    throw bad_input("token {} at position {}, but the vocabulary has {} entries: is this the model's tokenizer?", token,
+                    position, v);
 }
 
 /// order (N) = (token, position) in one integer each, sorted: the rows of one token lie together, in token order.

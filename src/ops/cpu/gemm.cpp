@@ -44,8 +44,8 @@ struct Panel {
   std::int64_t stride;
 };
 
-/// Rows [i, i + rows) and columns [j, j + cols) of the operand in f32: where they lie, or in `scratch` when they are bf16
-/// or when their stride maps all rows to the same cache sets.
+/// Rows [i, i + rows) and columns [j, j + cols) of the operand in f32: where they lie, or in `scratch` when they are
+/// bf16 or when their stride maps all rows to the same cache sets.
 Panel panel(const Operand& from, DType dtype, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t cols,
             float* scratch) {
   if (from.transposed) {
@@ -82,8 +82,7 @@ void multiply_block(const Product& p, std::int64_t i, std::int64_t j, std::int64
     SHERD_CHECK(status == dnnl_success, "dnnl_sgemm of ({}, {}, {}): status {}", rows, cols, depth, int(status));
     beta = 1.0f;
   }
-  if (!direct)
-    store_rows(c, stride, reinterpret_cast<bf16*>(p.c) + i * p.c_stride + j, p.c_stride, rows, cols, p.beta);
+  if (!direct) store_rows(c, stride, reinterpret_cast<bf16*>(p.c) + i * p.c_stride + j, p.c_stride, rows, cols, p.beta);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #pragma once
-// c (M, N) = a (M, K) b (K, N) + beta c on oneDNN. The output is cut into blocks by its shape alone and each block is one
-// library call on one thread, so that neither the number of threads nor the library's own splitting of K reaches a bit of
-// the result, and its packing buffers stay below 1 MiB.
+// c (M, N) = a (M, K) b (K, N) + beta c on oneDNN. The output is cut into blocks by its shape alone and each block is
+// one library call on one thread, so that neither the number of threads nor the library's own splitting of K reaches a
+// bit of the result, and its packing buffers stay below 1 MiB.
 #include <cstdint>
 #include <memory>
 
@@ -26,8 +26,12 @@ struct Product {
   float beta = 0;
 };
 
-inline Operand plain(const Tensor& t) { return {t.data, t.row_stride, false}; }
-inline Operand transposed(const Tensor& t) { return {t.data, t.row_stride, true}; }
+inline Operand plain(const Tensor& t) {
+  return {t.data, t.row_stride, false};
+}
+inline Operand transposed(const Tensor& t) {
+  return {t.data, t.row_stride, true};
+}
 Product product(Operand a, Operand b, DType in, Tensor c, std::int64_t k, float beta);
 
 /// How one product is cut: block (i, j) is rows [i rows, ...) and columns [j cols, ...).

@@ -85,7 +85,8 @@ void Bf16Products::multiply(const Product& p, const Blocks& blocks, Tensor works
       scratch = std::max(scratch, primitive[i][j]->scratch.get_size());
     }
   scratch = (scratch + 4095) / 4096 * 4096;
-  const std::int64_t workers = std::min<std::int64_t>(threads(), static_cast<std::int64_t>(workspace.bytes() / scratch));
+  const std::int64_t workers =
+      std::min<std::int64_t>(threads(), static_cast<std::int64_t>(workspace.bytes() / scratch));
   SHERD_CHECK(workers > 0, "a product of ({}, {}, {}) wants {} bytes of scratch memory", p.m, p.n, p.k, scratch);
   for_tasks(blocks.down * blocks.across, workers, [&](std::int64_t task, std::int64_t worker) {
     const OneThread guard;

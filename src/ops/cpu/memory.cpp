@@ -92,9 +92,8 @@ void OpsImpl::add(Tensor from, Tensor to, Stream& s) {
   SHERD_CHECK(from.numel() == to.numel(), "add of {} to {}", from.describe(), to.describe());
   enqueue(s, "add", access({from}, {to}), [from, to] {
     with_float_type(from.dtype, [&](auto a) {
-      with_float_type(to.dtype, [&](auto b) {
-        add_elements(from.ptr<decltype(a)>(), to.ptr<decltype(b)>(), from.numel());
-      });
+      with_float_type(to.dtype,
+                      [&](auto b) { add_elements(from.ptr<decltype(a)>(), to.ptr<decltype(b)>(), from.numel()); });
     });
   });
 }

@@ -8,6 +8,8 @@ OpsImpl::OpsImpl(Tensor workspace) : workspace_(workspace), gemm_(workspace) {
               "the workspace is {}, expected {} bytes of f32", workspace.describe(), kWorkspaceBytes);
 }
 
-std::unique_ptr<sherd::Ops> make_ops(Tensor workspace) { return std::make_unique<OpsImpl>(workspace); }
+std::unique_ptr<sherd::Ops> make_ops(Tensor workspace) {
+  return std::make_unique<OpsImpl>(workspace);
+}
 
 }  // namespace sherd::cpu

@@ -1,6 +1,6 @@
 #pragma once
-// cpu::OpsImpl: the CPU's Ops, a file per op. Every op checks its arguments, then enqueues one item of work that declares
-// all it touches, the workspace included.
+// cpu::OpsImpl: the CPU's Ops, a file per op. Every op checks its arguments, then enqueues one item of work that
+// declares all it touches, the workspace included.
 #include "gemm.hpp"
 #include "sherd/device/cpu/device.hpp"
 #include "sherd/ops/ops.hpp"

@@ -1,6 +1,6 @@
 #pragma once
-// Two shapes of parallel loop over parallel_for. Neither lets the number of threads reach a result: blocks are cut by size
-// alone, and a task is done whole by one worker.
+// Two shapes of parallel loop over parallel_for. Neither lets the number of threads reach a result: blocks are cut by
+// size alone, and a task is done whole by one worker.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -18,8 +18,8 @@ void for_blocks(std::int64_t n, std::int64_t block, const Fn& fn) {
   });
 }
 
-/// fn(task, worker) for every task of [0, tasks): a free worker takes the next one. worker < workers tells whose scratch
-/// memory to use.
+/// fn(task, worker) for every task of [0, tasks): a free worker takes the next one. worker < workers tells whose
+/// scratch memory to use.
 template <class Fn>
 void for_tasks(std::int64_t tasks, std::int64_t workers, const Fn& fn) {
   std::atomic<std::int64_t> next{0};

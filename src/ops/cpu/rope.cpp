@@ -19,8 +19,8 @@ double frequency(const RopeConfig& config, std::int64_t j, std::int64_t half) {
   const double original = static_cast<double>(config.original_max_position);
   if (wavelength < original / config.high_freq_factor) return f;
   if (wavelength > original / config.low_freq_factor) return f / config.factor;
-  const double smooth = (original / wavelength - config.low_freq_factor) /
-                        (config.high_freq_factor - config.low_freq_factor);
+  const double smooth =
+      (original / wavelength - config.low_freq_factor) / (config.high_freq_factor - config.low_freq_factor);
   return (1.0 - smooth) * f / config.factor + smooth * f;
 }
 
@@ -75,8 +75,7 @@ void OpsImpl::rope(Tensor qkv, Tensor doc_start, Tensor table, Heads heads, bool
       for_blocks(n, 8, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
           const std::int64_t position = i % t - start[i];
-          SHERD_CHECK(position >= 0 && position < table.dim[0], "position {} of a table of {}", position,
-                      table.dim[0]);
+          SHERD_CHECK(position >= 0 && position < table.dim[0], "position {} of a table of {}", position, table.dim[0]);
           for (std::int64_t h = 0; h < heads.query + heads.kv; ++h)
             rotate_head<A>(rows[i] + h * heads.dim, turns + position * heads.dim, sign, half);
         }
