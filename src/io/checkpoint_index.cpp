@@ -29,7 +29,7 @@ std::vector<Rectangle> rectangles(std::int64_t first, std::int64_t count, std::i
 }
 
 void map_piece(hid_t creation, hid_t whole, const std::vector<std::int64_t>& shape, const std::string& file,
-               const Piece& piece) {
+               const CheckpointPiece& piece) {
   const bool matrix = shape.size() == 2;
   const std::int64_t length[] = {piece.count};
   const h5::Dataspace source = h5::make_space(length);

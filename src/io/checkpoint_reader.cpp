@@ -24,10 +24,10 @@ std::uint32_t crc_of_range(const File& file, std::int64_t begin, std::int64_t en
 
 }  // namespace
 
-std::uint32_t crc_of_rest(const File& file, std::int64_t bytes, const std::vector<Piece>& pieces) {
+std::uint32_t crc_of_rest(const File& file, std::int64_t bytes, const std::vector<CheckpointPiece>& pieces) {
   std::uint32_t crc = 0;
   std::int64_t begin = 0;
-  for (const Piece& piece : pieces) {
+  for (const CheckpointPiece& piece : pieces) {
     crc = crc_of_range(file, begin, piece.offset, crc);
     begin = piece.offset + piece.bytes();
   }
@@ -56,7 +56,7 @@ struct CheckpointReader::Impl {
   Manifest manifest;
   std::vector<std::optional<File>> files;  // by rank, opened when first needed
   std::vector<float> buffer;               // the block last verified for a part of it
-  const Piece* buffered = nullptr;
+  const CheckpointPiece* buffered = nullptr;
   std::int64_t buffered_block = 0;
   std::int64_t bytes_read = 0;
 };
@@ -112,8 +112,7 @@ void CheckpointReader::Impl::read_piece(const Manifest::Location& at, std::int64
 const Manifest::Parameter& CheckpointReader::Impl::find(std::string_view name) const {
   const auto it = manifest.parameters.find(name);
   if (it != manifest.parameters.end()) return it->second;
-  throw bad_input("{}: there is no parameter {}; the nearest is {}", directory.string(), name,
-                  nearest_name(name, names()));
+  throw bad_input("{}: there is no parameter {}{}", directory.string(), name, did_you_mean(name, names()));
 }
 
 CheckpointReader::CheckpointReader(const std::filesystem::path& directory) : impl_(std::make_unique<Impl>(directory)) {
@@ -171,7 +170,7 @@ void CheckpointReader::verify() {
   std::vector<float> block;
   for (std::size_t i = 0; i < impl_->manifest.files.size(); ++i) {
     impl_->open(i);
-    for (const Piece& piece : impl_->manifest.files[i].pieces) {
+    for (const CheckpointPiece& piece : impl_->manifest.files[i].pieces) {
       for (std::size_t b = 0; b < piece.crcs.size(); ++b) {
         const auto first = static_cast<std::int64_t>(b) * kBlockElements;
         block.resize(static_cast<std::size_t>(std::min(kBlockElements, piece.count - first)));

@@ -11,16 +11,6 @@ namespace sherd {
 
 namespace {
 
-std::vector<std::uint32_t> block_crcs(std::span<const float> elements) {
-  std::vector<std::uint32_t> crcs;
-  while (!elements.empty()) {
-    const std::size_t n = std::min(elements.size(), static_cast<std::size_t>(kBlockElements));
-    crcs.push_back(crc32c(std::as_bytes(elements.first(n))));
-    elements = elements.subspan(n);
-  }
-  return crcs;
-}
-
 /// What `write` does, with the file's name before the library's message.
 template <class Write>
 void naming(const std::filesystem::path& path, Write&& write) {
@@ -55,33 +45,66 @@ CheckpointWriter::Unfinished::~Unfinished() {
   if (error) log::warn("{}: cannot remove: {}", path.string(), error.message());
 }
 
-void CheckpointWriter::add(std::string_view name, std::span<const std::int64_t> shape, ParamState state,
-                           std::int64_t first, std::span<const float> elements) {
+void CheckpointWriter::begin_piece(std::string_view name, std::span<const std::int64_t> shape, ParamState state,
+                                   std::int64_t first, std::int64_t count) {
   SHERD_CHECK(!name.empty() && name.find('/') == std::string_view::npos, "a parameter named \"{}\"", name);
-  if (elements.empty()) return;
-  Piece piece;
+  SHERD_CHECK(count > 0, "{}: a piece of {} elements", name, count);
+  end_piece();
+  CheckpointPiece piece;
   piece.name = name;
   piece.state = state;
   piece.shape.assign(shape.begin(), shape.end());
   piece.first = first;
-  piece.count = static_cast<std::int64_t>(elements.size());
-  piece.crcs = block_crcs(elements);
-  const std::int64_t length[] = {piece.count};
+  piece.count = count;
+  const std::int64_t length[] = {count};
   naming(unfinished_.path, [&] {
-    h5::Dataset dataset = h5::create_plain_dataset(file_, piece.dataset(), H5T_NATIVE_FLOAT, length);
-    h5::write_all(dataset, H5T_NATIVE_FLOAT, elements.data());
-    piece.offset = h5::file_offset(dataset);
-    dataset.close();
+    dataset_ = h5::create_plain_dataset(file_, piece.dataset(), H5T_NATIVE_FLOAT, length);
+    piece.offset = h5::file_offset(dataset_);
   });
   SHERD_CHECK(piece.offset > 0, "{}: {} has no place in the file", unfinished_.path.string(), piece.dataset());
   written_.push_back(std::move(piece));
+  appended_ = 0;
+}
+
+void CheckpointWriter::append(std::span<const float> elements) {
+  SHERD_CHECK(static_cast<bool>(dataset_), "no piece was begun");
+  CheckpointPiece& piece = written_.back();
+  const auto count = static_cast<std::int64_t>(elements.size());
+  SHERD_CHECK(count <= piece.count - appended_, "{}: {} elements and {} more of {}", piece.name, appended_, count,
+              piece.count);
+  if (count == 0) return;
+  naming(unfinished_.path, [&] { h5::write_range(dataset_, H5T_NATIVE_FLOAT, appended_, count, elements.data()); });
+  while (!elements.empty()) {
+    const std::int64_t into_block = appended_ % kBlockElements;
+    if (into_block == 0) piece.crcs.push_back(0);
+    const std::size_t n = std::min(elements.size(), static_cast<std::size_t>(kBlockElements - into_block));
+    piece.crcs.back() = crc32c(std::as_bytes(elements.first(n)), piece.crcs.back());
+    elements = elements.subspan(n);
+    appended_ += static_cast<std::int64_t>(n);
+  }
+}
+
+void CheckpointWriter::add(std::string_view name, std::span<const std::int64_t> shape, ParamState state,
+                           std::int64_t first, std::span<const float> elements) {
+  if (elements.empty()) return;
+  begin_piece(name, shape, state, first, static_cast<std::int64_t>(elements.size()));
+  append(elements);
+}
+
+void CheckpointWriter::end_piece() {
+  if (!dataset_) return;
+  SHERD_CHECK(appended_ == written_.back().count, "{}: {} elements of {}", written_.back().name, appended_,
+              written_.back().count);
+  naming(unfinished_.path, [&] { dataset_.close(); });
 }
 
 std::string CheckpointWriter::finish() {
+  end_piece();
   RankFile part;
   part.rank = rank_;
   part.pieces = std::move(written_);
-  std::sort(part.pieces.begin(), part.pieces.end(), [](const Piece& a, const Piece& b) { return a.offset < b.offset; });
+  std::sort(part.pieces.begin(), part.pieces.end(),
+            [](const CheckpointPiece& a, const CheckpointPiece& b) { return a.offset < b.offset; });
   naming(unfinished_.path, [&] {
     groups_.clear();
     file_.close();

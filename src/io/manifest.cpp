@@ -52,8 +52,8 @@ std::vector<std::int64_t> parse_shape(const JsonValue& value, std::int64_t* elem
   return shape;
 }
 
-Piece parse_piece(const JsonValue& value, std::int64_t file_bytes) {
-  Piece piece;
+CheckpointPiece parse_piece(const JsonValue& value, std::int64_t file_bytes) {
+  CheckpointPiece piece;
   std::int64_t elements = 0;
   piece.name = value.at("name").string();
   piece.state = parse_state(value.at("state"));
@@ -79,7 +79,8 @@ RankFile parse_file(const JsonValue& value) {
   file.rest_crc = parse_crc(value.at("rest_crc32c"));
   const JsonValue pieces = value.at("pieces");
   for (std::size_t i = 0; i < pieces.size(); ++i) file.pieces.push_back(parse_piece(pieces.at(i), file.bytes));
-  std::sort(file.pieces.begin(), file.pieces.end(), [](const Piece& a, const Piece& b) { return a.offset < b.offset; });
+  std::sort(file.pieces.begin(), file.pieces.end(),
+            [](const CheckpointPiece& a, const CheckpointPiece& b) { return a.offset < b.offset; });
   for (std::size_t i = 1; i < file.pieces.size(); ++i) {
     if (file.pieces[i - 1].offset + file.pieces[i - 1].bytes() > file.pieces[i].offset) {
       throw bad_input("{}: {} and {} overlap", value.where(), file.pieces[i - 1].name, file.pieces[i].name);
@@ -88,7 +89,7 @@ RankFile parse_file(const JsonValue& value) {
   return file;
 }
 
-std::string to_json(const Piece& piece) {
+std::string to_json(const CheckpointPiece& piece) {
   std::string crcs;
   for (const std::uint32_t crc : piece.crcs) crcs += fmt::format("{:08x}", crc);
   return fmt::format(R"({{"name":{},"state":"{}","shape":[{}],"first":{},"count":{},"offset":{},"crc32c":"{}"}})",
@@ -102,7 +103,7 @@ std::string first_line(std::string_view rest) {
 
 }  // namespace
 
-std::string Piece::dataset() const {
+std::string CheckpointPiece::dataset() const {
   return fmt::format("/{}/{}@{}", name_of(state), name, first);
 }
 
@@ -112,7 +113,7 @@ std::string RankFile::name() const {
 
 std::string RankFile::to_json() const {
   std::string list;
-  for (const Piece& piece : pieces) list += (list.empty() ? "\n  " : ",\n  ") + sherd::to_json(piece);
+  for (const CheckpointPiece& piece : pieces) list += (list.empty() ? "\n  " : ",\n  ") + sherd::to_json(piece);
   return fmt::format(R"({{"rank":{},"bytes":{},"rest_crc32c":"{:08x}","pieces":[{}]}})", rank, bytes, rest_crc, list);
 }
 
@@ -161,7 +162,7 @@ void Manifest::add_file(RankFile file, const std::string& where) {
   if (file.rank != static_cast<int>(files.size())) {
     throw bad_input("{}: rank {} where rank {} was expected", where, file.rank, files.size());
   }
-  for (const Piece& piece : file.pieces) {
+  for (const CheckpointPiece& piece : file.pieces) {
     Parameter& parameter = parameters[piece.name];
     if (parameter.shape.empty()) parameter.shape = piece.shape;
     if (parameter.shape != piece.shape) {

@@ -16,7 +16,7 @@ inline constexpr std::int64_t kBlockElements = 1 << 20;  // 4 MiB: the unit of a
 inline constexpr int kStates = 3;
 inline constexpr std::string_view kManifestName = "manifest.json", kIndexName = "model.h5";
 
-struct Piece {
+struct CheckpointPiece {
   std::string name;
   ParamState state = ParamState::master;
   std::vector<std::int64_t> shape;  // of the whole parameter
@@ -32,22 +32,22 @@ struct Piece {
 struct RankFile {
   int rank = 0;
   std::int64_t bytes = 0;
-  std::uint32_t rest_crc = 0;  // of the bytes between the pieces: HDF5's own structures
-  std::vector<Piece> pieces;   // by offset
+  std::uint32_t rest_crc = 0;           // of the bytes between the pieces: HDF5's own structures
+  std::vector<CheckpointPiece> pieces;  // by offset
 
   std::string name() const;  // "rank-0003.h5"
   std::string to_json() const;
 };
 
 /// What the checksum of a file's rest covers, read from the file. `pieces` by offset, not overlapping.
-std::uint32_t crc_of_rest(const File& file, std::int64_t bytes, const std::vector<Piece>& pieces);
+std::uint32_t crc_of_rest(const File& file, std::int64_t bytes, const std::vector<CheckpointPiece>& pieces);
 std::uint32_t crc_of_file(const File& file);
 
 class Manifest {
  public:
   struct Location {
     std::size_t file;  // in files
-    Piece piece;
+    CheckpointPiece piece;
   };
   struct Parameter {
     std::vector<std::int64_t> shape;

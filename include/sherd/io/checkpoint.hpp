@@ -19,7 +19,7 @@
 
 namespace sherd {
 
-struct Piece;  // one entry of the manifest
+struct CheckpointPiece;  // one entry of the manifest
 
 struct CheckpointMetadata {
   std::int64_t step = 0;
@@ -42,8 +42,13 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Elements [first, first + elements.size()) of the flattened parameter, without padding. `shape` is the whole
+  /// Begins a piece: elements [first, first + count) of the flattened parameter, without padding. `shape` is the whole
   /// logical shape, of one or two dims. Errors: does_not_fit when the disk is full; earlier checkpoints are untouched.
+  void begin_piece(std::string_view name, std::span<const std::int64_t> shape, ParamState state, std::int64_t first,
+                   std::int64_t count);
+  /// Its next elements, in order.
+  void append(std::span<const float> elements);
+  /// A piece at once.
   void add(std::string_view name, std::span<const std::int64_t> shape, ParamState state, std::int64_t first,
            std::span<const float> elements);
   /// Closes and fsyncs the file; returns this rank's part of the manifest, for rank 0 to gather.
@@ -60,7 +65,11 @@ class CheckpointWriter {
   int rank_;
   h5::File file_;
   std::vector<h5::Group> groups_;  // by ParamState
-  std::vector<Piece> written_;
+  void end_piece();
+
+  std::vector<CheckpointPiece> written_;  // the last one is still written while dataset_ is open
+  h5::Dataset dataset_;
+  std::int64_t appended_ = 0;  // elements of it
 };
 
 /// Rank 0, after every rank finished: `parts` are the strings of all ranks. Refuses unless the pieces of every

@@ -73,6 +73,30 @@ TEST(Checkpoint, ManyBlocksAndEveryBitPattern) {
   EXPECT_EQ(reader.bytes_read(), n * 4 + 2 * (4 << 20));  // a block is not read again for its next part
 }
 
+TEST(Checkpoint, APieceInPartsIsThePieceAtOnce) {
+  const std::vector<float> all = test_parameters().front().values(ParamState::m);
+  const std::int64_t n = static_cast<std::int64_t>(all.size()), shape[] = {n};
+  const TemporaryDirectory dir;
+  const auto part = [&](std::size_t step) {
+    begin_checkpoint(dir.path(), static_cast<std::int64_t>(step));
+    CheckpointWriter writer(dir.path(), static_cast<std::int64_t>(step), 0);
+    writer.begin_piece("x", shape, ParamState::master, 0, n);
+    EXPECT_THROW(writer.append(std::vector<float>(all.size() + 1)), Error);
+    for (std::size_t i = 0; i < all.size(); i += step) {
+      writer.append(std::span(all).subspan(i, std::min(step, all.size() - i)));
+    }
+    return writer.finish();
+  };
+  const std::string once = part(all.size());
+  for (const std::size_t step : {1u, 7u, 100u}) EXPECT_EQ(part(step), once);
+  begin_checkpoint(dir.path(), 1);
+  CheckpointWriter writer(dir.path(), 1, 0);
+  EXPECT_THROW(writer.append(all), Error);
+  writer.begin_piece("x", shape, ParamState::master, 0, n);
+  writer.append(std::span(all).first(3));
+  EXPECT_THROW(writer.finish(), Error);
+}
+
 TEST(Checkpoint, TheIndexShowsEveryParameterWhole) {
   const TemporaryDirectory dir;
   const fs::path path = write_checkpoint(dir.path(), 5, 3, 11);
@@ -118,7 +142,8 @@ TEST(Checkpoint, MissingNamesAndStates) {
   EXPECT_TRUE(reader.has("model.norm.weight", ParamState::v));
   EXPECT_FALSE(reader.has("model.frozen.weight", ParamState::v));
   EXPECT_FALSE(reader.has("model.norm", ParamState::master));
-  EXPECT_BAD_INPUT(reader.shape("model.norm"), "no parameter model.norm; the nearest is model.norm.weight");
+  EXPECT_BAD_INPUT(reader.shape("model.norms.weight"), "model.norms.weight; did you mean model.norm.weight?");
+  EXPECT_BAD_INPUT(reader.shape("x"), "there is no parameter x");
   EXPECT_BAD_INPUT(reader.read("model.frozen.weight", ParamState::v, 0, out), "holds no v of model.frozen.weight");
   EXPECT_THROW(reader.read("model.norm.weight", ParamState::v, 19, out), Error);
   EXPECT_THROW(reader.read("model.norm.weight", ParamState::v, -1, out), Error);
