@@ -66,16 +66,9 @@ AtomicDirectory::~AtomicDirectory() {
 }
 
 void AtomicDirectory::commit() {
-  commit_directory(work_, path_);
+  fsync_directory_and_files(work_);
+  rename_durably(work_, path_);
   committed_ = true;
-}
-
-void commit_directory(const fs::path& work, const fs::path& path) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(work)) {
-    if (entry.is_regular_file()) fsync_file(entry.path());
-  }
-  fsync_directory(work);
-  rename_durably(work, path);
 }
 
 }  // namespace sherd

@@ -134,6 +134,13 @@ void fsync_directory(const std::filesystem::path& path) {
   if (error != 0 && !unsupported) throw io_error(directory, "cannot fsync the directory", error);
 }
 
+void fsync_directory_and_files(const std::filesystem::path& path) {
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(path)) {
+    if (entry.is_regular_file()) fsync_file(entry.path());
+  }
+  fsync_directory(path);
+}
+
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) {
     const int error = errno;

@@ -107,7 +107,7 @@ const SafetensorsModel::Location& SafetensorsModel::find(std::string_view name) 
   auto it = tensors_.find(name);
   if (it == tensors_.end() && name == kHead && options_.tied_embeddings) it = tensors_.find(kEmbedding);
   if (it != tensors_.end()) return it->second;
-  throw bad_input("{}: there is no tensor {}; the nearest is {}", path_.string(), name, nearest_name(name, names()));
+  throw bad_input("{}: there is no tensor {}{}", path_.string(), name, did_you_mean(name, names()));
 }
 
 std::vector<std::int64_t> SafetensorsModel::shape(std::string_view name) const {

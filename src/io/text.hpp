@@ -1,5 +1,5 @@
 #pragma once
-// Text for messages and headers.
+// Text for messages and headers. Private to io/.
 #include <cstdint>
 #include <span>
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace sherd {
 
-/// Of `names`, the one that the fewest edited characters turn into `name` (the first of several); "" if there are none.
-std::string nearest_name(std::string_view name, const std::vector<std::string>& names);
+/// What a message about an unknown name ends with: "; did you mean model.norm.weight?", or nothing if none is near.
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& known);
 
 /// "3, 4, 5"
 std::string joined(std::span<const std::int64_t> numbers);

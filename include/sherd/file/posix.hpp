@@ -52,6 +52,8 @@ std::string read_text(const std::filesystem::path& path, std::int64_t limit);
 void fsync_file(const std::filesystem::path& path);
 /// Makes the names in a directory durable (a rename is lost in a crash before this).
 void fsync_directory(const std::filesystem::path& path);
+/// fsyncs every regular file directly in the directory, then the directory: what comes before its rename.
+void fsync_directory_and_files(const std::filesystem::path& path);
 /// Renames over what is there, on one file system, and fsyncs the directory that holds `to`.
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
@@ -91,9 +93,5 @@ class AtomicDirectory {
   std::filesystem::path path_, work_;
   bool committed_ = false;
 };
-
-/// The commit of a directory that several processes wrote: fsyncs every regular file in `work` and `work` itself, then
-/// renames it to `path`, where nothing but an empty directory may be.
-void commit_directory(const std::filesystem::path& work, const std::filesystem::path& path);
 
 }  // namespace sherd

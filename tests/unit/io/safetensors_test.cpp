@@ -142,7 +142,7 @@ TEST(Safetensors, OtherTypesAreRefusedWhenRead) {
              safetensors_bytes(R"({"a":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}})", "xy"));
   SafetensorsModel model(dir / "m.safetensors");
   EXPECT_BAD_INPUT(read(model, "a", 0, 1), "a is stored as I8");
-  EXPECT_BAD_INPUT(read(model, "b", 0, 1), "there is no tensor b; the nearest is a");
+  EXPECT_BAD_INPUT(read(model, "b", 0, 1), "there is no tensor b; did you mean a?");
 }
 
 TEST(Safetensors, RangesOutsideAreABug) {
