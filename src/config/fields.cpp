@@ -187,11 +187,11 @@ Fields fields_of(PlanConfig& c) {
 }
 
 void apply_preset(TrainConfig& c, std::string_view preset) {
-  c.preset = preset;
-  if (preset == "corrected") return;  // the defaults of the struct
-  if (preset != "demo-compat") {
+  if (preset != "corrected" && preset != "demo-compat") {
     throw usage_error("preset is \"{}\"; corrected or demo-compat is expected", preset);
   }
+  c.preset = preset;
+  if (preset == "corrected") return;  // the defaults of the struct
   c.dtype = "bf16";
   c.batch_size_per_device = 1;
   c.total_batch_size = 64;
