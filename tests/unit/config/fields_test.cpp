@@ -72,7 +72,7 @@ TEST(Fields, DefaultsAreValid) {
   c.model = "m";
   c.data = "d";
   check_fields(fields_of(c));
-  c.data = "";
+  c.data.clear();
   EXPECT_THROWS(check_fields(fields_of(c)), ExitCode::usage, "--data is missing: corpus.h5");
 }
 
