@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "sherd/config/validate.hpp"
 #include "thrown.hpp"
 
 namespace sherd {
@@ -81,12 +82,24 @@ TEST_F(CommandLineTest, ThePresetOfTheCommandLineWins) {
   EXPECT_EQ(train.total_batch_size, 0);
 }
 
+TEST_F(CommandLineTest, TheSettingsThatComeWithTheProgram) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(SHERD_INPUTS)) {
+    if (entry.path().extension() != ".toml") continue;
+    ++files;
+    train = {};
+    parse({"train", "--config", entry.path().string()});
+    validate(train, 4);
+  }
+  EXPECT_GE(files, 2);
+}
+
 TEST_F(CommandLineTest, Lists) {
   write("input = [\"x\", \"y\"]\ntokenizer = \"t\"\n");
   parse({"prepare", "--config", file()});
-  EXPECT_EQ(prepare.input, (std::vector<std::string>{"x", "y"}));
+  EXPECT_EQ(prepare.inputs, (std::vector<std::string>{"x", "y"}));
   parse({"prepare", "--config", file(), "--input", "a", "b", "--seed", "1", "--input", "c"});
-  EXPECT_EQ(prepare.input, (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(prepare.inputs, (std::vector<std::string>{"a", "b", "c"}));
 }
 
 TEST_F(CommandLineTest, Positional) {
