@@ -7,9 +7,10 @@ namespace sherd {
 namespace {
 
 constexpr double kMaxCount = 2147483647;       // tokens, sequences, steps and threads also travel as 32-bit integers
-constexpr double kMaxSeed = 9007199254740992;  // 2^53: whole numbers that every JSON reader keeps exactly
+constexpr double kMaxSeed = 9007199254740991;  // 2^53 - 1: up to there every JSON reader keeps whole numbers exactly
 constexpr Range kCount{0, kMaxCount}, kAtLeastOne{1, kMaxCount}, kSeed{0, kMaxSeed}, kFraction{0, 1};
 constexpr Range kBeta{0, 0.999999999};  // below 1, or the bias correction divides by 0
+constexpr Range kThreads{0, 1024};
 constexpr Range kNotNegative{0, 1e12};
 constexpr bool kRequired = true;
 
@@ -58,7 +59,7 @@ void add_spread(TrainConfig& c, List& f) {
            "none (DDP), full (ZeRO-3, FSDP), hybrid (sharded in a node, replicated across)");
   f.integer("shard-size", c.shard_size, kCount, "ranks per shard group with hybrid; 0: the ranks of a node");
   f.choice("device", c.device, {"auto", "cpu", "cuda"}, "what computes");
-  f.integer("threads", c.threads, kCount, "CPU threads per rank; 0: the cores of this node over its ranks");
+  f.integer("threads", c.threads, kThreads, "CPU threads per rank; 0: the cores of this node over its ranks");
   f.number("comm-timeout", c.comm_timeout, {0.1, 1e6},
            "seconds a collective may wait before the job ends and names who is missing");
 }
@@ -129,16 +130,19 @@ Fields fields_of(TrainConfig& c) {
 Fields fields_of(PrepareConfig& c) {
   List f;
   f.heading("What is prepared");
-  f.texts("input", c.input, "JSONL files with a text field, or plain text files");
+  f.texts("input", c.inputs, "JSONL files with a text field, or plain text files, in the order of the corpus");
   f.text("output", c.output, "the corpus to write");
-  f.text("tokenizer", c.tokenizer, "a sentencepiece tokenizer.model, or where the trained one goes", kRequired);
+  f.text("tokenizer", c.tokenizer, "tokenizer.model; with --train-tokenizer it is written, else read", kRequired);
   f.integer("train-tokenizer", c.train_tokenizer, {0, 1 << 20},
-            "vocabulary size of a tokenizer to train on the input; 0: use --tokenizer");
-  f.number("eval-fraction", c.eval_fraction, {0, 0.9}, "of the documents, held out");
-  f.integer("seed", c.seed, kSeed, "of the held-out choice");
-  f.flag("skip-bad-lines", c.skip_bad_lines, "count broken lines instead of stopping at the first");
-  f.choice("format", c.format, {"auto", "jsonl", "text"}, "of the input; auto: by the file's name");
-  f.integer("threads", c.threads, kCount, "per rank; 0: the cores of this node over its ranks");
+            "pieces of a tokenizer trained on the input; 0: use an existing one");
+  f.choice("format", c.format, {"auto", "jsonl", "text"},
+           "jsonl (field text), text (a document per line), auto (by the file's extension)");
+  f.number("eval-fraction", c.eval_fraction, {0, 0.9}, "of the documents, held out for evaluation");
+  f.integer("seed", c.seed, kSeed, "of the choice of held-out documents");
+  f.flag("skip-bad-lines", c.skip_bad_lines, "count and leave out broken lines instead of stopping at the first");
+  f.flag("add-bos", c.add_bos, "begin every document with the tokenizer's bos");
+  f.flag("add-eos", c.add_eos, "end every document with its eos");
+  f.integer("threads", c.threads, kThreads, "encoding threads per rank; 0: the cores this process may use");
   return f.take();
 }
 
@@ -152,7 +156,7 @@ Fields fields_of(GenerateConfig& c) {
   f.number("temperature", c.temperature, {0, 100}, "0: always the likeliest token");
   f.integer("top-k", c.top_k, kCount, "sample among this many likeliest; 0: all");
   f.integer("seed", c.seed, kSeed, "of sampling");
-  f.integer("threads", c.threads, kCount, "CPU threads; 0: all cores");
+  f.integer("threads", c.threads, kThreads, "CPU threads; 0: all cores");
   f.integer("count", c.count, kAtLeastOne, "continuations to write");
   return f.take();
 }
@@ -187,11 +191,11 @@ Fields fields_of(PlanConfig& c) {
 }
 
 void apply_preset(TrainConfig& c, std::string_view preset) {
-  c.preset = preset;
-  if (preset == "corrected") return;  // the defaults of the struct
-  if (preset != "demo-compat") {
+  if (preset != "corrected" && preset != "demo-compat") {
     throw usage_error("preset is \"{}\"; corrected or demo-compat is expected", preset);
   }
+  c.preset = preset;
+  if (preset == "corrected") return;  // the defaults of the struct
   c.dtype = "bf16";
   c.batch_size_per_device = 1;
   c.total_batch_size = 64;

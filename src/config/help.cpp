@@ -1,6 +1,4 @@
 // What --help prints.
-#include <fmt/ranges.h>
-
 #include <sstream>
 
 #include "aliases.hpp"
@@ -21,7 +19,7 @@ std::string flag_text(const Field& field) {
 std::string description(const Field& field) {
   std::string out = field.help;
   if (!field.choices.empty() && out.find(field.choices.front()) == std::string::npos) {
-    out += fmt::format("; {}", fmt::join(field.choices, ", "));
+    out += "; " + expectation(field);
   }
   if (field.required) return out + " (required)";
   const std::string value = value_text(field);

@@ -14,9 +14,9 @@ struct Subcommand {
   std::string summary;           // one line of --help
   Fields fields;                 // of a config struct that outlives this
   TrainConfig* train = nullptr;  // the part of that struct that presets set, if any
-  std::string positional;        // field that arguments without a flag set; empty: there are none
+  std::string positional{};      // field that arguments without a flag set; empty: there are none
   bool parallel = false;         // runs on all MPI ranks
-  std::function<int()> run;      // returns the exit code
+  std::function<int()> run{};    // returns the exit code
 };
 
 /// True when only a text is asked for (--help, --version, or nothing at all): no MPI is needed to answer.

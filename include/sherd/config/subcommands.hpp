@@ -9,15 +9,17 @@
 namespace sherd {
 
 struct PrepareConfig {
-  std::vector<std::string> input;    // JSONL or text files
+  std::vector<std::string> inputs;   // files, in the order of the corpus
   std::string output = "corpus.h5";  // the corpus to write
-  std::string tokenizer;             // a sentencepiece tokenizer.model, or where the trained one goes
-  std::int64_t train_tokenizer = 0;  // vocabulary size of a tokenizer to train on the input; 0: use --tokenizer
-  double eval_fraction = 0.02;       // of the documents, held out
-  std::int64_t seed = 42;            // of the held-out choice
-  bool skip_bad_lines = false;       // count broken lines instead of stopping at the first
-  std::string format = "auto";       // auto (by the file's name) | jsonl | text
-  std::int64_t threads = 0;          // per rank; 0: the cores of this node over its ranks
+  std::string tokenizer;             // tokenizer.model; with train_tokenizer it is written, else read
+  std::int64_t train_tokenizer = 0;  // pieces of a tokenizer trained on the inputs; 0: use an existing one
+  std::string format = "auto";       // jsonl (field "text") | text (a document per line) | auto: by extension
+  double eval_fraction = 0.02;       // of the documents, held out for evaluation
+  std::int64_t seed = 42;            // of the choice of held-out documents
+  bool skip_bad_lines = false;       // count and leave out broken lines instead of stopping at the first
+  bool add_bos = true;               // begin every document with the tokenizer's bos
+  bool add_eos = true;               // end every document with its eos
+  std::int64_t threads = 0;          // encoding threads per rank; 0: the cores this process may use
 };
 
 struct GenerateConfig {

@@ -1,0 +1,13 @@
+#pragma once
+// The bodies of the subcommands, a file each. They return the exit code and throw sherd::Error; only main catches.
+#include "sherd/comm/mpi.hpp"
+#include "sherd/config/subcommands.hpp"
+
+namespace sherd::app {
+
+int prepare(const PrepareConfig& config, const MpiSession& mpi);
+
+/// What --version prints: Sherd and the libraries it runs on.
+std::string version_text();
+
+}  // namespace sherd::app

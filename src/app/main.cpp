@@ -1,0 +1,120 @@
+// The program: parses, runs one subcommand, and is the only place that catches.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <optional>
+
+#include "commands.hpp"
+#include "sherd/base/log.hpp"
+#include "sherd/config/command_line.hpp"
+
+namespace sherd::app {
+namespace {
+
+// The settings of every subcommand, and MPI for those that run on all ranks.
+struct Program {
+  PrepareConfig prepare_config;
+  std::optional<MpiSession> mpi;
+};
+
+std::vector<Subcommand> offered_by(Program& p) {
+  return {{.name = "prepare",
+           .summary = "text files -> a corpus of tokens",
+           .fields = fields_of(p.prepare_config),
+           .parallel = true,
+           .run = [&p] { return prepare(p.prepare_config, *p.mpi); }}};
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "an unknown host";
+}
+
+// One block: what is wrong, on which rank, and for a defect of ours where in the source.
+void report(const Error& error, const std::optional<MpiSession>& mpi) {
+  std::string text = fmt::format("sherd: error: {}\n", error.what());
+  if (mpi && mpi->size() > 1) text += fmt::format("  on rank {} of {} ({})\n", mpi->rank(), mpi->size(), host_name());
+  if (error.code() == ExitCode::internal) {
+    text += fmt::format("  this is a defect of Sherd, found at {}:{}; please report it\n", error.where().file_name(),
+                        error.where().line());
+  }
+  std::fputs(text.c_str(), stderr);
+}
+
+/// The error that is being handled, whatever was thrown.
+Error current_error() {
+  try {
+    throw;
+  } catch (const Error& e) {
+    return e;
+  } catch (const std::bad_alloc&) {
+    return does_not_fit("out of memory; give the job more, or choose a smaller batch, sequence or model");
+  } catch (const std::exception& e) {
+    return {ExitCode::internal, e.what()};
+  }
+}
+
+bool is_parallel(const std::vector<Subcommand>& offered, const std::string& name) {
+  for (const Subcommand& command : offered) {
+    if (command.name == name) return command.parallel;
+  }
+  return false;
+}
+
+// What parsing found, on all ranks: a mistake that all of them see is reported by the first of them only, and none is
+// left waiting when just one cannot read its configuration. Collective. Returns the exit code.
+ExitCode agree(const std::optional<Error>& mine, const std::optional<MpiSession>& mpi) {
+  const int code = static_cast<int>(mine ? mine->code() : ExitCode::done);
+  std::vector<int> codes = {code};
+  int rank = 0;
+  if (mpi) {
+    codes.resize(static_cast<std::size_t>(mpi->size()));
+    rank = mpi->rank();
+    MPI_CHECK(MPI_Allgather(&code, 1, MPI_INT, codes.data(), 1, MPI_INT, mpi->world()));
+  }
+  const auto first = std::find_if(codes.begin(), codes.end(), [](int c) { return c != 0; });
+  if (first == codes.end()) return ExitCode::done;
+  if (mine && first - codes.begin() == rank) report(*mine, mpi);
+  return static_cast<ExitCode>(*first);
+}
+
+int run(Program& program, const std::vector<std::string>& args) {
+  const std::vector<Subcommand> offered = offered_by(program);
+  if (asks_for_text(args)) {
+    const bool version = !args.empty() && args.front() == "--version";
+    std::fputs((version ? version_text() : help_text(offered, args)).c_str(), stdout);
+    return static_cast<int>(ExitCode::done);
+  }
+  if (is_parallel(offered, args.front())) {
+    program.mpi.emplace();
+    log::init(program.mpi->rank(), program.mpi->size());
+  }
+  const Subcommand* command = nullptr;
+  std::optional<Error> mistake;
+  try {
+    command = &parse_command_line(offered, args);
+  } catch (const Error& e) {
+    mistake = e;
+  }
+  if (const ExitCode code = agree(mistake, program.mpi); code != ExitCode::done) return static_cast<int>(code);
+  return command->run();
+}
+
+}  // namespace
+}  // namespace sherd::app
+
+int main(int argc, char** argv) {
+  sherd::app::Program program;  // outlives the try: MPI must still be there when an error is reported
+  try {
+    return sherd::app::run(program, {argv + 1, argv + argc});
+  } catch (...) {
+    const sherd::Error error = sherd::app::current_error();
+    sherd::app::report(error, program.mpi);
+    if (program.mpi && program.mpi->size() > 1) program.mpi->abort(error.code());  // the peers would wait for us
+    return static_cast<int>(error.code());
+  }
+}
