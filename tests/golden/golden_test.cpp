@@ -1,0 +1,183 @@
+// Sherd beside Hugging Face's Llama: README.md says what the files hold and where the bounds come from.
+#include <algorithm>
+#include <cmath>
+
+#include "golden_run.hpp"
+#include "sherd/file/json.hpp"
+
+namespace sherd::golden {
+namespace {
+
+constexpr double kFp32Bound = 1e-5;
+constexpr double kBf16Factor = 1.5;
+const std::filesystem::path kRoot = SHERD_GOLDEN_DIR;
+constexpr const char* kCases[] = {"mha", "gqa", "tied", "llama3", "packed", "odd", "bf16_weights"};
+
+/// A case's files, and its four batches.
+struct Case {
+  explicit Case(const std::string& name)
+      : directory(kRoot / "cases" / name), golden(load_tensors(directory / "golden.safetensors")) {
+    const GoldenTensor& tokens = golden.at("tokens");  // (4, B, T)
+    for (std::int64_t i = 0; i < tokens.shape.at(0); ++i) {
+      HostBatch batch(tokens.shape.at(1), tokens.shape.at(2));
+      const auto copy = [&](const char* from, std::vector<std::int32_t>& to) {
+        std::copy_n(golden.at(from).indices.begin() + i * std::ssize(to), to.size(), to.begin());
+      };
+      copy("tokens", batch.tokens);
+      copy("targets", batch.targets);
+      copy("doc_start", batch.doc_start);
+      batch.valid = std::count_if(batch.targets.begin(), batch.targets.end(), [](auto t) { return t >= 0; });
+      batches.push_back(std::move(batch));
+    }
+  }
+  std::filesystem::path directory;
+  std::map<std::string, GoldenTensor> golden;
+  std::vector<HostBatch> batches;
+};
+
+/// The options of a case.json.
+StepOptions step_options(const JsonValue& json, const HostBatch& batch) {
+  StepOptions o;
+  o.batch = batch.batch;
+  o.length = batch.length;
+  o.loss_chunk = 24;  // so that chunks end within a row, and the last one is short
+  o.max_grad_norm = static_cast<float>(json.at("max_grad_norm").number());
+  o.adamw = {static_cast<float>(json.at("adam_beta1").number()), static_cast<float>(json.at("adam_beta2").number()),
+             static_cast<float>(json.at("adam_eps").number())};
+  o.weight_decay = static_cast<float>(json.at("weight_decay").number());
+  o.decay_all = json.at("weight_decay_on").string() == "all";
+  return o;
+}
+
+GoldenRun make_run(const Case& c, DType dtype) {
+  return {c.directory, dtype, step_options(JsonDocument::load(c.directory / "case.json").root(), c.batches.front())};
+}
+
+/// losses20 and grad_norms20.
+std::pair<std::vector<float>, std::vector<float>> train(const Case& c, GoldenRun& run) {
+  const JsonDocument json = JsonDocument::load(c.directory / "case.json");
+  const double rate = json.root().at("learning_rate").number();
+  std::pair<std::vector<float>, std::vector<float>> found;
+  for (std::int64_t step = 0; step < json.root().at("steps").integer(1, 1000); ++step) {
+    const HostBatch& batch = c.batches[static_cast<std::size_t>(step) % c.batches.size()];
+    const StepResult result = run.step().run(step, {&batch, 1}, rate);
+    found.first.push_back(static_cast<float>(result.loss));
+    found.second.push_back(static_cast<float>(result.grad_norm));
+  }
+  return found;
+}
+
+using Bound = std::function<double(const std::string& tensor)>;
+
+/// Logits, loss and every gradient of batch 0, each within its bound.
+void expect_pass_within(const Case& c, GoldenRun& run, const Bound& bound) {
+  const auto check = [&](const std::string& name, std::span<const float> found) {
+    EXPECT_LE(relative_error(found, c.golden.at(name).values), bound(name)) << name;
+  };
+  check("logits", run.logits(c.batches.front()));
+  const float loss = static_cast<float>(run.backward(c.batches.front()));
+  check("loss", {&loss, 1});
+  const auto gradients = run.gradients();
+  const auto is_gradient = [](const auto& entry) { return entry.first.starts_with("grad."); };
+  EXPECT_EQ(std::ssize(gradients), std::count_if(c.golden.begin(), c.golden.end(), is_gradient));
+  for (const auto& [name, gradient] : gradients) check("grad." + name, gradient);
+}
+
+class Golden : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Cases, Golden, testing::ValuesIn(kCases), [](const auto& p) { return std::string(p.param); });
+
+TEST_P(Golden, Fp32PassIsThatOfPyTorch) {
+  const Case c(GetParam());
+  GoldenRun run = make_run(c, DType::f32);
+  expect_pass_within(c, run, [](const std::string&) { return kFp32Bound; });
+}
+
+TEST_P(Golden, Fp32TrainsAsPyTorchDoes) {
+  const Case c(GetParam());
+  GoldenRun run = make_run(c, DType::f32);
+  const auto [losses, norms] = train(c, run);
+  EXPECT_LE(relative_error(losses, c.golden.at("losses20").values), kFp32Bound);
+  EXPECT_LE(relative_error(norms, c.golden.at("grad_norms20").values), kFp32Bound);
+}
+
+/// PyTorch's own error: the largest of the named ways in which it was measured.
+double pytorch_error(const JsonValue& errors, const std::string& tensor, std::initializer_list<const char*> ways) {
+  double most = 0;
+  for (const char* way : ways) most = std::max(most, errors.at(tensor).at(way).number());
+  return most;
+}
+
+TEST_P(Golden, Bf16PassIsAsExactAsPyTorchs) {
+  const Case c(GetParam());
+  const JsonDocument errors = JsonDocument::load(c.directory / "bf16_errors.json");
+  GoldenRun run = make_run(c, DType::bf16);
+  expect_pass_within(c, run, [&](const std::string& tensor) {
+    if (tensor == "loss") return 1e-2;  // a single draw: Bf16LossesAreAsExactAsPyTorchs judges it
+    return kBf16Factor * pytorch_error(errors.root(), tensor, {"eager", "rms"});
+  });
+}
+
+TEST_P(Golden, Bf16TrainsAsExactlyAsPyTorch) {
+  const Case c(GetParam());
+  const JsonDocument errors = JsonDocument::load(c.directory / "bf16_errors.json");
+  GoldenRun run = make_run(c, DType::bf16);
+  const auto [losses, norms] = train(c, run);
+  EXPECT_LE(relative_error(losses, c.golden.at("losses20").values),
+            kBf16Factor * pytorch_error(errors.root(), "losses20", {"eager", "sdpa"}));
+}
+
+TEST(GoldenPooled, Bf16LossesAreAsExactAsPyTorchs) {
+  double squares = 0;
+  int draws = 0;
+  for (const char* name : kCases) {
+    const Case c(name);
+    const JsonDocument errors = JsonDocument::load(c.directory / "bf16_errors.json");
+    GoldenRun run = make_run(c, DType::bf16);
+    for (std::size_t i = 0; i < c.batches.size(); ++i) {
+      const float loss = static_cast<float>(run.step().evaluate({&c.batches[i], 1}));
+      const double error = relative_error({&loss, 1}, {&c.golden.at("losses").values.at(i), 1});
+      squares += std::pow(error / pytorch_error(errors.root(), "loss", {"rms"}), 2);
+      ++draws;
+    }
+  }
+  EXPECT_LE(std::sqrt(squares / draws), kBf16Factor);
+}
+
+/// A micro-batch of the demo's: one padded sequence.
+HostBatch demo_batch(const std::map<std::string, GoldenTensor>& golden, std::size_t index) {
+  const std::int64_t length = golden.at("tokens").shape.at(3);
+  HostBatch batch(1, length);
+  const auto first = static_cast<std::int64_t>(index) * length;
+  std::copy_n(golden.at("tokens").indices.begin() + first, length, batch.tokens.begin());
+  std::copy_n(golden.at("targets").indices.begin() + first, length, batch.targets.begin());
+  batch.valid = golden.at("lengths").indices.at(index) - 1;
+  return batch;
+}
+
+// The four ranks' micro-batches as eight of one rank: the demo's mean of means does not tell them apart.
+TEST(GoldenCompat, OneRankTrainsAsTheDemosFour) {
+  const std::filesystem::path directory = kRoot / "compat";
+  const auto golden = load_tensors(directory / "golden.safetensors");
+  const std::vector<std::int64_t>& shape = golden.at("tokens").shape;  // (steps, ranks, micro-batches, T)
+  const auto per_step = static_cast<std::size_t>(shape.at(1) * shape.at(2));
+  StepOptions options = step_options(JsonDocument::load(directory / "case.json").root(), HostBatch(1, shape.at(3)));
+  options.accumulation = shape.at(1) * shape.at(2);
+  options.mean_per_micro_batch = true;
+  GoldenRun run(directory, DType::f32, options);
+  std::vector<float> found, truth;
+  for (std::size_t step = 0; step < static_cast<std::size_t>(shape.at(0)); ++step) {
+    std::vector<HostBatch> batches;
+    for (std::size_t i = 0; i < per_step; ++i) batches.push_back(demo_batch(golden, step * per_step + i));
+    const double rate = static_cast<double>(golden.at("learning_rates").values.at(step));
+    found.push_back(static_cast<float>(run.step().run(static_cast<std::int64_t>(step), batches, rate).loss));
+    double mean = 0;
+    for (std::int64_t rank = 0; rank < shape.at(1); ++rank) {
+      mean += static_cast<double>(golden.at("losses").values.at(step * 4 + static_cast<std::size_t>(rank))) / 4;
+    }
+    truth.push_back(static_cast<float>(mean));
+  }
+  EXPECT_LE(relative_error(found, truth), kFp32Bound);
+}
+
+}  // namespace
+}  // namespace sherd::golden
