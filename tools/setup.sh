@@ -94,7 +94,7 @@ apt() { "${as_root[@]}" apt-get -q -o DPkg::Lock::Timeout=120 "$@"; }
 # The package lists of a fresh image are empty, and old ones name files that are gone: then, and only then, update.
 install_missing() {
   echo "setup: installing ${missing[*]}"
-  if apt-cache show "${missing[@]}" >/dev/null 2>&1; then
+  if apt install --simulate "${missing[@]}" >/dev/null 2>&1; then
     apt install -y --no-install-recommends "${missing[@]}" </dev/null && return
   fi
   apt update </dev/null && apt install -y --no-install-recommends "${missing[@]}" </dev/null
