@@ -72,6 +72,7 @@ look_for_build() {
 # The private Slurm cluster of tests/slurm needs root anyway: without it that test skips itself and says why.
 look_for_tests() {
   need header gtest/gtest.h libgtest-dev spack:googletest
+  need header gmock/gmock.h libgmock-dev spack:googletest
   need program python3 python3 module:python
   [ "$(id -u)" = 0 ] && program apt-get || return 0
   need program slurmctld slurmctld
