@@ -72,6 +72,7 @@ look_for_build() {
 # The private Slurm cluster of tests/slurm needs root anyway: without it that test skips itself and says why.
 look_for_tests() {
   need header gtest/gtest.h libgtest-dev spack:googletest
+  need header gmock/gmock.h libgmock-dev spack:googletest
   need program python3 python3 module:python
   [ "$(id -u)" = 0 ] && program apt-get || return 0
   need program slurmctld slurmctld
@@ -94,7 +95,7 @@ apt() { "${as_root[@]}" apt-get -q -o DPkg::Lock::Timeout=120 "$@"; }
 # The package lists of a fresh image are empty, and old ones name files that are gone: then, and only then, update.
 install_missing() {
   echo "setup: installing ${missing[*]}"
-  if apt-cache show "${missing[@]}" >/dev/null 2>&1; then
+  if apt install --simulate "${missing[@]}" >/dev/null 2>&1; then
     apt install -y --no-install-recommends "${missing[@]}" </dev/null && return
   fi
   apt update </dev/null && apt install -y --no-install-recommends "${missing[@]}" </dev/null

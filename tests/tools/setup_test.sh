@@ -53,18 +53,24 @@ expect "old cmake: says found and wanted" says "cmake 3.20.2 is too old: Sherd n
 world
 rm "$work/bin/ninja"
 stand_in id 'echo 0'
-stand_in apt-cache 'exit 0'
-stand_in apt-get "echo \"apt-get \$*\"; printf '#!/bin/sh\n' >'$work/bin/ninja'; chmod +x '$work/bin/ninja'"
 ln -s "$(command -v chmod)" "$work/bin/chmod"
+# apt-get that knows ninja-build, once `known` is there, and puts a ninja where the real one would.
+stand_in apt-get "echo \"apt-get \$*\"
+case \$* in
+  *update) : >'$work/known' ;;
+  *install*) [ -e '$work/known' ] || { echo 'E: Unable to locate package'; exit 100; } ;;
+esac
+case \$* in *'install -y'*) printf '#!/bin/sh\n' >'$work/bin/ninja'; chmod +x '$work/bin/ninja' ;; esac"
+: >"$work/known"
 setup
 expect "root: installs what is missing" says "install -y --no-install-recommends ninja-build"
 expect "root: exit 0" is $code 0
 expect "root: no update where the lists know the package" is "$(grep -c update "$work/out")" 0
 
-rm "$work/bin/ninja"
-stand_in apt-cache 'exit 100'
+rm "$work/bin/ninja" "$work/known"
 setup
 expect "empty package lists: updates first" is "$(grep -c '^apt-get.* update$' "$work/out")" 1
+expect "empty package lists: installs once" is "$(grep -c 'install -y' "$work/out")" 1
 expect "empty package lists: exit 0" is $code 0
 
 rm "$work/bin/ninja"
