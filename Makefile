@@ -23,7 +23,8 @@ test:  ## build everything and run every test
 build: setup  ## build the program: build/src/app/sherd
 	@tools/build.sh $(BUILD) sherd $(if $(wildcard $(BUILD)/build.ninja $(BUILD)/Makefile),,-DSHERD_TESTS=OFF)
 
-bench: setup  ## tokens per second and share of the measured GEMM peak, beside PyTorch where it is installed
+bench:  ## tokens per second and share of the measured GEMM peak, beside PyTorch where it is installed
+	@tools/setup.sh --bench
 	@tools/build.sh $(BUILD) all -DSHERD_BENCH=ON
 	@tools/bench/run.sh $(BUILD)
 

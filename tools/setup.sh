@@ -1,8 +1,8 @@
 #!/bin/bash
-# setup.sh [--test]: makes sure that what Sherd is built from is here. Nothing to do is the usual case and takes
+# setup.sh [--test|--bench]: makes sure that what Sherd is built from is here. Nothing to do is the usual case and takes
 # milliseconds. What is missing is installed with apt where this user may (root, or sudo that asks no password);
-# otherwise the one line to type is printed, with the names modules and Spack have for it on a cluster. --test adds what
-# only the tests need.
+# otherwise the one line to type is printed, with the names modules and Spack have for it on a cluster. --test or --bench
+# adds what only the tests or the benchmarks need.
 # Exit: 0 all is here, 2 something is missing and cannot be installed from here.
 set -u
 export LC_ALL=C
@@ -121,11 +121,14 @@ tell_what_to_type() {
 look() {
   missing=() modules=() spack=()
   look_for_build
-  if [ "$1" = --test ]; then look_for_tests; fi
+  case $1 in
+    --test) look_for_tests ;;
+    --bench) need header benchmark/benchmark.h libbenchmark-dev spack:benchmark ;;
+  esac
 }
 
 case ${1:-} in
-  "" | --test) ;;
+  "" | --test | --bench) ;;
   *) sed -n '2,6p' "$0"; exit 2 ;;
 esac
 read_include_path
