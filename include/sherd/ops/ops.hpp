@@ -116,8 +116,8 @@ class Ops {
   // --- output projection + cross entropy in chunks of rows (ops/*/cross_entropy.*)
   // --------------------------------------
   /// Over chunks of R = logits.rows() tokens: logits (R, V) f32 = x w^T; loss (1) f32 += sum over valid tokens of
-  /// (lse - logit[target]); targets (N) i32, negative = no target. With dx given also the gradient of loss / divisor
-  /// (1): dlogits (R, V) act (may be `logits` in f32) = (softmax - onehot) / divisor; dx (N, C) = dlogits w; dw (V, C)
+  /// (lse - logit[target]) / divisor (1); targets (N) i32, negative = no target. With dx given also its gradient:
+  /// dlogits (R, V) act (may be `logits` in f32) = (softmax - onehot) / divisor; dx (N, C) = dlogits w; dw (V, C)
   /// = sum of dlogits^T x + beta dw. All logits (N, V) never exist.
   struct CrossEntropy {
     Tensor x, w, targets;    // (N, C) act, (V, C) act, (N) i32

@@ -85,8 +85,8 @@ void check_arguments(const Ops::CrossEntropy& a) {
   check_matrix("logits", a.logits, chunk, v, DType::f32);
   check_flat("loss", a.loss, 1, DType::f32);
   SHERD_CHECK(chunk > 0 && bool(a.dx) == bool(a.dw), "chunks of {} rows; dx and dw are both given or both null", chunk);
-  if (!a.dx) return;
   check_flat("divisor", a.divisor, 1, DType::f32);
+  if (!a.dx) return;
   check_matrix("dlogits", a.dlogits, chunk, v, act);
   check_matrix("dx", a.dx, n, c, act);
   check_grad("dw", a.dw, act);
@@ -99,13 +99,13 @@ void OpsImpl::linear_cross_entropy(const CrossEntropy& args, Stream& s) {
   check_arguments(args);
   const Tensor none;
   const bool grad = bool(args.dx);
-  Access touched = access({args.x, args.w, args.targets, grad ? args.divisor : none},
+  Access touched = access({args.x, args.w, args.targets, args.divisor},
                           {args.logits, grad ? args.dlogits : none, args.loss, args.dx, args.dw, workspace_});
   const std::int64_t n = args.targets.numel(), v = args.w.rows(), c = args.w.cols(), chunk = args.logits.rows();
   const Tensor all_x = args.x.view({n, c}), all_dx = grad ? args.dx.view({n, c}) : none;
   enqueue(s, "linear_cross_entropy", std::move(touched), [=, this] {
     const std::int32_t* targets = args.targets.ptr<std::int32_t>();
-    const float divisor = grad ? *args.divisor.ptr<float>() : 1.0f;
+    const float divisor = *args.divisor.ptr<float>();
     check_targets(targets, n, v);
     double loss = 0;
     for (std::int64_t first = 0; first < n; first += chunk) {
@@ -122,7 +122,7 @@ void OpsImpl::linear_cross_entropy(const CrossEntropy& args, Stream& s) {
       gemm_.multiply(product(plain(dlogits), plain(args.w), x.dtype, all_dx.row_range(first, rows), v, 0));
       gemm_.multiply(product(transposed(dlogits), plain(x), x.dtype, args.dw, rows, first == 0 ? args.beta : 1));
     }
-    *args.loss.ptr<float>() = static_cast<float>(*args.loss.ptr<float>() + loss);
+    *args.loss.ptr<float>() = static_cast<float>(*args.loss.ptr<float>() + loss / divisor);
   });
 }
 
