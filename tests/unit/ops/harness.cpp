@@ -1,5 +1,6 @@
 #include "harness.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -37,9 +38,10 @@ Bench::Bench(int threads)
     : device({.schedule = Schedule::in_order, .check_hazards = true, .threads = threads}),
       stream(device.stream("compute", StreamKind::compute)),
       arena(device.arena("test", std::size_t{96} << 20)),
-      workspace(poison(DType::f32, {kWorkspaceBytes / 4})),
+      workspace(arena.take(DType::f32, {kWorkspaceBytes / 4})),
       ops(make_ops(workspace)) {
   set_threads(threads);  // the stream runs its work on this thread
+  std::ranges::fill(workspace.as<float>(), std::numeric_limits<float>::quiet_NaN());
 }
 
 Tensor Bench::tensor(DType dtype, std::initializer_list<std::int64_t> shape, const Values& values) {
