@@ -92,7 +92,7 @@ bool LineBlocks::read_block(LineBlock& block) {
   const File file = File::open_read(input.path);
   block.file = &input;
   block.offset = at_;
-  for (std::int64_t want = block_bytes_;; want *= 2) {
+  for (std::int64_t want = block_bytes_;; want = std::min(2 * want, kMaxLine + block_bytes_)) {
     const std::int64_t size = std::min(want, input.bytes - at_);
     block.text.resize(static_cast<std::size_t>(size));
     file.pread_all(std::as_writable_bytes(std::span(block.text)), at_);
@@ -108,7 +108,7 @@ bool LineBlocks::read_block(LineBlock& block) {
       at_ += narrow<std::int64_t>(end) + 1;
       return true;
     }
-    if (size >= kMaxLine + block_bytes_) {
+    if (size == kMaxLine + block_bytes_) {
       throw bad_input("{}:{}: a line of more than {} MiB; one document per line is expected", input.path,
                       line_number(input.path, at_), kMaxLine >> 20);
     }

@@ -81,7 +81,9 @@ void close_quietly(herr_t (*close)(hid_t), hid_t id) noexcept {
 
 File create_file(const std::filesystem::path& path) {
   const Plist access = file_access();
-  return File(HDF5_CHECK(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access)));
+  const Plist creation(HDF5_CHECK(H5Pcreate(H5P_FILE_CREATE)));
+  HDF5_CHECK(H5Pset_obj_track_times(creation, false));  // the root group's; the same data give the same bytes
+  return File(HDF5_CHECK(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access)));
 }
 
 File open_file(const std::filesystem::path& path) {

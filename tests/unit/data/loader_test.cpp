@@ -77,7 +77,8 @@ TEST_F(LoaderTest, GlobalBatchesAreTheSameForEveryWorldSizeAndAccumulation) {
   const std::vector<Rows> expected = global_batches(1, 1, 0, steps);
   EXPECT_NE(expected[0], expected[1]);
   for (const std::int64_t world : {1, 2, 3, 4}) {
-    for (const std::int64_t accumulation : {1, 3}) EXPECT_TRUE(global_batches(world, accumulation, 0, steps) == expected);
+    for (const std::int64_t accumulation : {1, 3})
+      EXPECT_TRUE(global_batches(world, accumulation, 0, steps) == expected);
   }
 }
 

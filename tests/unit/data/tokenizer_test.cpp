@@ -133,14 +133,19 @@ TEST_F(TokenizerFile, RefusesAFileTooLargeToBeOne) {
 }
 
 TEST_F(TokenizerFile, RefusesCharacterMapsThatLeadOutside) {
-  // A model of one piece "a", an empty trainer and a normaliser (field 3) whose field 2 is a character map of 1 KiB of trie and one string.
+  // A model of one piece "a", an empty trainer and a normaliser (field 3) whose field 2 is a character map of 1 KiB of
+  // trie and one string.
   const auto model = [](std::uint32_t first_unit, std::uint32_t trie_bytes) {
     std::string map(4 + 1024 + 2, '\0');
     std::memcpy(map.data(), &trie_bytes, 4);
     std::memcpy(map.data() + 4, &first_unit, 4);
-    const auto size = [](std::size_t n) { return std::string{static_cast<char>(n % 128 + 128), static_cast<char>(n / 128)}; };
+    const auto size = [](std::size_t n) {
+      return std::string{static_cast<char>(n % 128 + 128), static_cast<char>(n / 128)};
+    };
     const std::string normalizer = "\x12" + size(map.size()) + map;
-    return "\x0A\x03\x0A\x01" "a\x12" + std::string(1, '\0') + "\x1A" + size(normalizer.size()) + normalizer;
+    return "\x0A\x03\x0A\x01"
+           "a\x12" +
+           std::string(1, '\0') + "\x1A" + size(normalizer.size()) + normalizer;
   };
   check_tokenizer_model(model(0, 1024), path_);
   EXPECT_THROW(check_tokenizer_model(model(0, 4096), path_), Error);            // the trie ends after the map
@@ -154,7 +159,11 @@ TEST_F(TokenizerFile, RefusesAModelWithFewerRowsAndUnknownIds) {
   tokenizer.require_vocab(tokenizer.pieces());
   EXPECT_THAT(message_of(ExitCode::bad_input, [&] { tokenizer.require_vocab(tokenizer.pieces() - 1); }),
               AllOf(HasSubstr("100 pieces"), HasSubstr("99")));
-  EXPECT_THAT(message_of(ExitCode::bad_input, [&] { tokenizer.decode(std::vector<int>{5, 100}); }), HasSubstr("token 100"));
+  EXPECT_THAT(message_of(ExitCode::bad_input,
+                         [&] {
+                           tokenizer.decode(std::vector<int>{5, 100});
+                         }),
+              HasSubstr("token 100"));
 }
 
 }  // namespace
