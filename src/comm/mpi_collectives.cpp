@@ -13,10 +13,9 @@
 namespace sherd {
 namespace {
 
-constexpr std::int64_t kGathersInFlight = 4;
-/// Landing buffers that the staging slab is cut into: enough in flight to hide a network's latency, small enough that a
-/// chunk is summed while it is still in the cache.
-constexpr std::int64_t kLandings = 16;
+/// Messages in flight each way, and landing buffers that the staging slab is cut into: enough to hide a network's
+/// latency, small enough that a piece is summed while it is still in the cache.
+constexpr std::int64_t kInFlight = 16;
 
 std::span<std::byte> piece(Tensor t, std::int64_t first_byte, std::int64_t bytes) {
   return {t.data + first_byte, static_cast<std::size_t>(bytes)};
@@ -107,14 +106,14 @@ class MpiCommunicator final : public Communicator {
   /// Every rank's part of `full` (P S) to all others.
   void gather_parts(Tensor full) {
     const std::int64_t part_bytes = narrow<std::int64_t>(full.bytes()) / size();
-    const Pieces pieces{part_bytes, exchange_.max_message_bytes()};
+    const Pieces pieces{part_bytes, exchange_.message_bytes()};
     const auto transfer = [&](std::int64_t i) {
       const int target = to(pieces.turn(i)), source = from(pieces.turn(i));
       const std::int64_t first = pieces.first(i), bytes = pieces.bytes(i);
       return Transfer{target, piece(full, rank() * part_bytes + first, bytes), source,
                       piece(full, source * part_bytes + first, bytes)};
     };
-    exchange_.run((size() - 1) * pieces.count(), kGathersInFlight, transfer, [](std::int64_t) {});
+    exchange_.run((size() - 1) * pieces.count(), kInFlight, transfer, [](std::int64_t) {});
   }
 
   /// shard (S) f32 = beta shard + part r of full (P S) over all ranks, in the order r, r - 1, r - 2, ...
@@ -122,25 +121,25 @@ class MpiCommunicator final : public Communicator {
     const Tensor own = part_of(full, rank(), size());
     const std::int64_t element = narrow<std::int64_t>(size_of(full.dtype));
     const std::int64_t part_bytes = narrow<std::int64_t>(own.bytes());
-    const std::int64_t landing = narrow<std::int64_t>(staging_.bytes()) / kLandings;
-    const Pieces pieces{part_bytes, std::min(landing, exchange_.max_message_bytes()) / 64 * 64};
+    const std::int64_t landing = narrow<std::int64_t>(staging_.bytes()) / kInFlight;
+    const Pieces pieces{part_bytes, std::min(landing, exchange_.message_bytes()) / 64 * 64};
     if (size() == 1) start_sum(shard.ptr<float>(), own.data, full.dtype, beta, shard.numel());
     const auto transfer = [&](std::int64_t i) {
       const int target = to(pieces.turn(i));
       const std::int64_t first = pieces.first(i), bytes = pieces.bytes(i);
       return Transfer{target, piece(full, target * part_bytes + first, bytes), from(pieces.turn(i)),
-                      piece(staging_, i % kLandings * landing, bytes)};
+                      piece(staging_, i % kInFlight * landing, bytes)};
     };
     const auto landed = [&](std::int64_t i) {
       const std::int64_t first = pieces.first(i), n = pieces.bytes(i) / element;
-      const std::byte* in = staging_.data + i % kLandings * landing;
+      const std::byte* in = staging_.data + i % kInFlight * landing;
       float* sum = shard.ptr<float>() + first / element;
       if (pieces.turn(i) > 1)
         add_part(sum, in, full.dtype, n);
       else
         start_sum_with(sum, own.data + first, in, full.dtype, beta, n);
     };
-    exchange_.run((size() - 1) * pieces.count(), kLandings, transfer, landed);
+    exchange_.run((size() - 1) * pieces.count(), kInFlight, transfer, landed);
   }
 
   /// inout (n <= kSmallAllReduce) summed in the order 0, 1, 2, ... by every rank for itself: the same bits everywhere.
@@ -161,13 +160,13 @@ class MpiCommunicator final : public Communicator {
 
   /// The root's inout to all others, one after the other.
   void spread(Tensor inout, int root) {
-    const Pieces pieces{narrow<std::int64_t>(inout.bytes()), exchange_.max_message_bytes()};
+    const Pieces pieces{narrow<std::int64_t>(inout.bytes()), exchange_.message_bytes()};
     const std::int64_t peers = rank() == root ? size() - 1 : 1;
     const auto transfer = [&](std::int64_t i) {
       const auto bytes = piece(inout, pieces.first(i), pieces.bytes(i));
       return rank() == root ? Transfer{to(pieces.turn(i)), bytes, -1, {}} : Transfer{-1, {}, root, bytes};
     };
-    exchange_.run(size() == 1 ? 0 : peers * pieces.count(), kGathersInFlight, transfer, [](std::int64_t) {});
+    exchange_.run(size() == 1 ? 0 : peers * pieces.count(), kInFlight, transfer, [](std::int64_t) {});
   }
 
   MpiExchange exchange_;

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "sherd/base/narrow.hpp"
+#include "sherd/device/cpu/device.hpp"
 
 namespace sherd {
 
@@ -60,7 +61,7 @@ class MpiExchange::Patience {
 
  private:
   static constexpr int kSpins = 20;
-  static constexpr double kYieldSeconds = 1e-3;
+  static constexpr double kYieldSeconds = 2e-4;
   std::int64_t polls_ = 0;
   Clock::time_point since_{};
 };
@@ -73,8 +74,8 @@ MpiExchange::MpiExchange(MpiComm comm, std::string axis, MpiOptions options)
       size_(comm_.size()) {
   SHERD_CHECK(options_.rank_names.empty() || std::cmp_equal(options_.rank_names.size(), size_),
               "{} names for {} ranks of axis {}", options_.rank_names.size(), size_, axis_);
-  SHERD_CHECK(options_.max_message_bytes >= 64 && options_.max_message_bytes <= std::int64_t{1} << 30,
-              "messages of {} bytes", options_.max_message_bytes);
+  SHERD_CHECK(options_.message_bytes >= 64 && options_.message_bytes <= std::int64_t{1} << 30, "messages of {} bytes",
+              options_.message_bytes);
 }
 
 void MpiExchange::begin(Collective collective, CommTag tag, std::size_t bytes) {
@@ -106,6 +107,9 @@ void MpiExchange::run(std::int64_t count, std::int64_t window, const std::functi
       continue;
     }
     const double waited = patience.pause();
+    if (waited > 0.0 && cpu::interrupted()) {
+      throw comm_error("{}: given up, because this rank failed elsewhere", doing());
+    }
     if (waited > 0.5 * options_.timeout_seconds && !roll_called) {
       call_roll();
       roll_called = true;

@@ -28,7 +28,7 @@ class MpiExchange {
   int rank() const { return rank_; }
   int size() const { return size_; }
   const std::string& axis() const { return axis_; }
-  std::int64_t max_message_bytes() const { return options_.max_message_bytes; }
+  std::int64_t message_bytes() const { return options_.message_bytes; }
 
   /// Around the transfers of one collective. `bytes`: of the whole tensor, for the flight record.
   void begin(Collective collective, CommTag tag, std::size_t bytes);

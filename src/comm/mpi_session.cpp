@@ -1,5 +1,4 @@
 #include <cstdlib>
-#include <utility>
 #include <exception>
 #include <utility>
 

@@ -36,10 +36,10 @@ class Collectives : public ::testing::Test {
   std::vector<float> slab = std::vector<float>(16384);  // 64 KiB: landings of 4 KiB
   CommTag tag{"test", 7};
 
-  std::unique_ptr<Communicator> make(std::int64_t max_message = std::int64_t{1} << 30) {
+  std::unique_ptr<Communicator> make(std::int64_t message_bytes = std::int64_t{512} << 10) {
     MpiOptions options;
     options.timeout_seconds = 60;
-    options.max_message_bytes = max_message;
+    options.message_bytes = message_bytes;
     return make_mpi_communicator(MpiComm::duplicate(test::session().world()), "world", f32(slab), options);
   }
   std::vector<float> input(std::int64_t n, int of_rank) const {
@@ -66,8 +66,8 @@ class Collectives : public ::testing::Test {
 };
 
 TEST_F(Collectives, AllGatherPutsEveryPartInItsPlace) {
-  for (const std::int64_t max_message : {std::int64_t{1} << 30, std::int64_t{1000}}) {
-    const auto c = make(max_message);
+  for (const std::int64_t message_bytes : {std::int64_t{512} << 10, std::int64_t{1000}}) {
+    const auto c = make(message_bytes);
     for (const std::int64_t s : {0, 1, 5, 3001, 70000}) {
       std::vector<float> full(static_cast<std::size_t>(s * size)), want;
       std::vector<float> mine = input(s, rank);
@@ -76,7 +76,7 @@ TEST_F(Collectives, AllGatherPutsEveryPartInItsPlace) {
       }
       c->all_gather(f32(mine), f32(full), tag, *stream);
       stream->synchronize();
-      EXPECT_EQ(full, want) << s << " elements, messages of " << max_message;
+      EXPECT_EQ(full, want) << s << " elements, messages of " << message_bytes;
       std::fill(full.begin(), full.end(), -1.0f);
       std::copy(mine.begin(), mine.end(), full.begin() + rank * s);
       c->all_gather(f32(full).flat(rank * s, s), f32(full), tag, *stream);
@@ -100,8 +100,8 @@ TEST_F(Collectives, AllGatherTakesBf16AndIntegers) {
 }
 
 TEST_F(Collectives, ReduceScatterSumsInTheOrderOfTheHeader) {
-  for (const std::int64_t max_message : {std::int64_t{1} << 30, std::int64_t{200}}) {
-    const auto c = make(max_message);
+  for (const std::int64_t message_bytes : {std::int64_t{512} << 10, std::int64_t{200}}) {
+    const auto c = make(message_bytes);
     for (const std::int64_t s : {0, 1, 3, 1025, 40001}) {  // the last is 40 landings
       for (const float beta : {0.0f, 1.0f}) {
         const std::vector<float> old(static_cast<std::size_t>(s), 0.1f), zero(static_cast<std::size_t>(s));
@@ -155,8 +155,8 @@ TEST_F(Collectives, AllReduceGivesTheSameBitsEverywhere) {
 }
 
 TEST_F(Collectives, BroadcastComesFromItsRoot) {
-  for (const std::int64_t max_message : {std::int64_t{1} << 30, std::int64_t{64}}) {
-    const auto c = make(max_message);
+  for (const std::int64_t message_bytes : {std::int64_t{512} << 10, std::int64_t{64}}) {
+    const auto c = make(message_bytes);
     for (int root = 0; root < size; ++root) {
       std::vector<float> v = input(333, rank);
       c->broadcast(f32(v), root, tag, *stream);

@@ -5,6 +5,16 @@
 
 namespace sherd::cpu {
 
+namespace {
+
+thread_local const Device::State* running_on = nullptr;  // the device whose work this thread executes
+
+}  // namespace
+
+bool interrupted() {
+  return running_on != nullptr && running_on->failed.load(std::memory_order_acquire);
+}
+
 void Device::State::fail(std::exception_ptr e) {
   const std::lock_guard lock(error_mutex);
   if (!error) error = std::move(e);
@@ -43,6 +53,9 @@ CpuStream::CpuStream(std::shared_ptr<Device::State> state, std::string name, int
 }
 
 CpuStream::~CpuStream() {
+  if (std::uncaught_exceptions() > 0) {
+    state_->fail(std::make_exception_ptr(Error(ExitCode::internal, "the host gave up")));  // queued work has no reader
+  }
   if (thread_.joinable()) {
     {
       const std::lock_guard lock(mutex_);
@@ -77,11 +90,13 @@ void CpuStream::execute(Item& item) {
   }
   if (item.mark) item.mark->pass();  // also after an error: nobody must wait for ever
   if (!item.work || state_->failed.load(std::memory_order_acquire)) return;
+  running_on = state_.get();
   try {
     item.work();
   } catch (...) {
     state_->fail(std::current_exception());
   }
+  running_on = nullptr;
 }
 
 bool CpuStream::run_one() {

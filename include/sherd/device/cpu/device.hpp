@@ -83,6 +83,10 @@ class Device final : public sherd::Device {
 /// Enqueues `work` on a stream of a cpu::Device. `label` is a string literal: it names the op in errors and traces.
 void enqueue(sherd::Stream& stream, const char* label, Access access, Work work);
 
+/// Asked by work that waits for others (collectives): true once another stream of its device has failed, or the host
+/// destroys the streams on the way of an exception. The work then throws instead of keeping everybody from ending.
+bool interrupted();
+
 /// Runs fn(begin, end) over [0, n) on the threads of the calling stream, in pieces of at least `grain`. The split does
 /// not influence results: every element is computed by one call, sums are not split (so threads do not change bits).
 void parallel_for(std::int64_t n, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& fn);
