@@ -5,7 +5,9 @@
 
 namespace sherd::app {
 
+int plan(const PlanConfig& config);
 int prepare(const PrepareConfig& config, const MpiSession& mpi);
+int train(const TrainConfig& config, const MpiSession& mpi);
 
 /// What --version prints: Sherd and the libraries it runs on.
 std::string version_text();

@@ -17,7 +17,9 @@ namespace {
 
 // The settings of every subcommand, and MPI for those that run on all ranks.
 struct Program {
+  PlanConfig plan_config;
   PrepareConfig prepare_config;
+  TrainConfig train_config;
   std::optional<MpiSession> mpi;
 };
 
@@ -26,7 +28,18 @@ std::vector<Subcommand> offered_by(Program& p) {
            .summary = "text files -> a corpus of tokens",
            .fields = fields_of(p.prepare_config),
            .parallel = true,
-           .run = [&p] { return prepare(p.prepare_config, *p.mpi); }}};
+           .run = [&p] { return prepare(p.prepare_config, *p.mpi); }},
+          {.name = "train",
+           .summary = "the trainer, on all ranks",
+           .fields = fields_of(p.train_config),
+           .train = &p.train_config,
+           .parallel = true,
+           .run = [&p] { return train(p.train_config, *p.mpi); }},
+          {.name = "plan",
+           .summary = "memory and traffic of a run, without running it",
+           .fields = fields_of(p.plan_config),
+           .train = &p.plan_config.train,
+           .run = [&p] { return plan(p.plan_config); }}};
 }
 
 std::string host_name() {

@@ -55,6 +55,12 @@ void AtomicFile::commit() {
   file_.close();
 }
 
+void write_text(const std::filesystem::path& path, std::string_view text) {
+  AtomicFile out(path);
+  out.file().pwrite_all(text, 0);
+  out.commit();
+}
+
 AtomicDirectory::AtomicDirectory(fs::path path)
     : path_(std::move(path)), work_(made_directory(temporary_name(path_))) {}
 

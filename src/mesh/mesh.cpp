@@ -80,8 +80,9 @@ Mesh Mesh::make(const MpiSession& session, NodeMap nodes, const MeshOptions& opt
   return mesh;
 }
 
-Mesh Mesh::planned(int ranks, int nodes, const MeshOptions& options, Arena& persistent) {
-  Mesh mesh = without_axes(NodeMap::even(ranks, nodes), options, 0);
+Mesh Mesh::planned(NodeMap nodes, const MeshOptions& options, Arena& persistent) {
+  const int ranks = nodes.ranks();
+  Mesh mesh = without_axes(std::move(nodes), options, 0);
   take_staging(ranks, persistent);
   mesh.shard = make_recording_communicator("shard", 0, mesh.shard_size());
   mesh.replicate = make_recording_communicator("replicate", 0, mesh.replicas());

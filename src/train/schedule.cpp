@@ -25,7 +25,7 @@ double LearningRate::at(std::int64_t step) const {
 LearningRate learning_rate(const TrainConfig& c, std::int64_t total_steps) {
   LearningRate lr{c.learning_rate,          c.min_lr_ratio, 0, total_steps, LearningRate::Shape::linear,
                   c.preset == "demo-compat"};
-  lr.warmup = static_cast<std::int64_t>(c.warmup_ratio * static_cast<double>(total_steps));
+  lr.warmup = static_cast<std::int64_t>(std::ceil(c.warmup_ratio * static_cast<double>(total_steps)));
   if (c.lr_schedule == "constant")
     lr.shape = LearningRate::Shape::constant;
   else if (c.lr_schedule == "cosine")

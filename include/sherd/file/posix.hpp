@@ -78,6 +78,9 @@ class AtomicFile {
   bool committed_ = false;
 };
 
+/// A small file that appears under its name whole and on disk, or not at all.
+void write_text(const std::filesystem::path& path, std::string_view text);
+
 /// A directory that appears whole or not at all; its files are written into work().
 class AtomicDirectory {
  public:

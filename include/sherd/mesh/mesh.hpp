@@ -51,8 +51,8 @@ struct Mesh {
   /// Collective over the world. Takes kStagingBytes from `persistent` unless the world is one rank.
   static Mesh make(const MpiSession& session, const MeshOptions& options, Arena& persistent);
   static Mesh make(const MpiSession& session, NodeMap nodes, const MeshOptions& options, Arena& persistent);
-  /// Rank 0 of a mesh that is not there: recording communicators, the same allocations.
-  static Mesh planned(int ranks, int nodes, const MeshOptions& options, Arena& persistent);
+  /// Rank 0 of a mesh that is not there, or not yet: recording communicators, the same allocations.
+  static Mesh planned(NodeMap nodes, const MeshOptions& options, Arena& persistent);
 };
 
 }  // namespace sherd

@@ -10,7 +10,7 @@ Mesh plan(int ranks, int nodes, const char* strategy, std::int64_t shard_size = 
   MeshOptions options;
   options.strategy = strategy;
   options.shard_size = shard_size;
-  return Mesh::planned(ranks, nodes, options, arena);
+  return Mesh::planned(NodeMap::even(ranks, nodes), options, arena);
 }
 
 TEST(PlannedMesh, HasTheAxesOfTheRun) {
@@ -23,8 +23,8 @@ TEST(PlannedMesh, HasTheAxesOfTheRun) {
 
 TEST(PlannedMesh, TakesTheStagingOfTheRun) {
   Arena alone = Arena::measure("persistent"), many = Arena::measure("persistent");
-  Mesh::planned(1, 1, {}, alone);
-  Mesh::planned(4, 1, {}, many);
+  Mesh::planned(NodeMap::even(1, 1), {}, alone);
+  Mesh::planned(NodeMap::even(4, 1), {}, many);
   EXPECT_EQ(alone.high_water(), 0u);
   EXPECT_EQ(many.high_water(), std::size_t{8} << 20);
 }

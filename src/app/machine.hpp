@@ -1,0 +1,20 @@
+#pragma once
+// What a run takes from the machine under it: threads, and the rate of its products.
+#include <string>
+
+#include "sherd/base/dtype.hpp"
+#include "sherd/data/exchange.hpp"
+#include "sherd/mesh/node_map.hpp"
+
+namespace sherd::app {
+
+/// `wanted`, or, if 0, the cores this rank may use: those it is bound to, else its share of the node's.
+int threads_per_rank(std::int64_t wanted, const NodeMap& nodes, int rank);
+
+/// FLOP/s of products over all ranks, measured by all at once: what MFU is a share of. Collective.
+double world_gemm_rate(DType dtype, int threads, Exchange& host);
+
+/// Usage error when --device asks for what this build has not.
+void require_cpu(const std::string& device);
+
+}  // namespace sherd::app

@@ -1,0 +1,48 @@
+// `sherd plan`: what a run will take, on a node without GPU, weights or peers.
+#include "commands.hpp"
+#include "sherd/base/log.hpp"
+#include "sherd/base/narrow.hpp"
+#include "sherd/config/validate.hpp"
+#include "sherd/plan/training_plan.hpp"
+
+namespace sherd::app {
+namespace {
+
+void print_traffic(const char* axis, const Traffic& traffic) {
+  for (int c = 0; c < kCollectives; ++c) {
+    const Traffic::Row& row = traffic.row[static_cast<std::size_t>(c)];
+    if (row.calls == 0) continue;
+    log::info("  {:<10} {:<15} {:>6} calls {:>12.3f} MB", axis, name_of(static_cast<Collective>(c)), row.calls,
+              static_cast<double>(row.bytes_sent) / 1e6);
+  }
+}
+
+}  // namespace
+
+int plan(const PlanConfig& given) {
+  PlanConfig config = given;
+  validate(config);
+  const ModelConfig model = load_model_config(config.train.model);
+  const NodeMap nodes = NodeMap::even(narrow<int>(config.ranks), narrow<int>(config.nodes));
+  const MeshOptions mesh{config.train.sharding, config.train.shard_size, config.train.comm_timeout, ""};
+  const TrainingPlan plan = plan_training(model, rig_options(config.train),
+                                          [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
+  const auto gib = [](std::size_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
+  log::info("{} parameters on {} ranks of {} nodes, sharding {}, {}, {} checkpointing", model.parameters(),
+            config.ranks, config.nodes, config.train.sharding, config.train.dtype,
+            config.train.activation_checkpointing);
+  log::info("memory per rank");
+  log::info("  states and buffers {:>10.3f} GiB  {} bytes", gib(plan.persistent_bytes), plan.persistent_bytes);
+  log::info("  activations        {:>10.3f} GiB  {} bytes", gib(plan.activation_bytes), plan.activation_bytes);
+  log::info("  sum                {:>10.3f} GiB  without the program itself, MPI and its buffers",
+            gib(plan.persistent_bytes + plan.activation_bytes));
+  log::info("sent per rank and step");
+  print_traffic("shard", plan.shard);
+  print_traffic("replicate", plan.replicate);
+  print_traffic("world", plan.world);
+  log::info("computed per rank and step: {:.3f} TFLOP in products, {:.3f} TFLOP in attention",
+            plan.ops.product_flops / 1e12, plan.ops.attention_flops / 1e12);
+  return static_cast<int>(ExitCode::done);
+}
+
+}  // namespace sherd::app
