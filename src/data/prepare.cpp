@@ -175,7 +175,7 @@ void report(const PrepareReport& r, const std::string& output) {
   log::info("prepare: {}: {} documents ({} held out), {} tokens, from {:.1f} MB in {:.1f} s ({:.1f} MB/s)", output,
             r.documents, r.held_out, r.tokens, static_cast<double>(r.bytes) / 1e6, r.seconds,
             static_cast<double>(r.bytes) / 1e6 / r.seconds);
-  if (r.bad_lines > 0) log::warn("prepare: {} broken lines were skipped", r.bad_lines);
+  if (r.bad_lines > 0) log::info("prepare: {} broken lines were skipped", r.bad_lines);
 }
 
 }  // namespace
