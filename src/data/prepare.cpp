@@ -171,13 +171,6 @@ std::int64_t count_held_out(const std::string& path) {
   return held_out;
 }
 
-void report(const PrepareReport& r, const std::string& output) {
-  log::info("prepare: {}: {} documents ({} held out), {} tokens, from {:.1f} MB in {:.1f} s ({:.1f} MB/s)", output,
-            r.documents, r.held_out, r.tokens, static_cast<double>(r.bytes) / 1e6, r.seconds,
-            static_cast<double>(r.bytes) / 1e6 / r.seconds);
-  if (r.bad_lines > 0) log::warn("prepare: {} broken lines were skipped", r.bad_lines);
-}
-
 }  // namespace
 
 PrepareReport prepare(const PrepareConfig& config, Exchange& peers) {
@@ -220,7 +213,6 @@ PrepareReport prepare(const PrepareConfig& config, Exchange& peers) {
   result.bytes = total_bytes(inputs);
   result.held_out = count_held_out(config.output);
   result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  report(result, config.output);
   return result;
 }
 
