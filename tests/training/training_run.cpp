@@ -1,0 +1,134 @@
+#include "training_run.hpp"
+
+#include "../mpi/session.hpp"
+#include "sherd/base/narrow.hpp"
+#include "sherd/base/rng.hpp"
+
+namespace sherd::test {
+
+ModelConfig small_llama(const RunSpec& spec) {
+  ModelConfig c;
+  c.vocab_size = 131;
+  c.hidden_size = 27;
+  c.layers = spec.layers;
+  c.heads = 3;
+  c.kv_heads = 1;
+  c.head_dim = 10;
+  c.intermediate_size = 37;
+  c.max_position = 64;
+  c.tied_embeddings = spec.tied;
+  c.initializer_range = 0.2f;
+  return c;
+}
+
+namespace {
+
+/// Sequence g of a step: documents of 1 to 9 tokens, packed.
+void fill_sequence(HostBatch& batch, std::int64_t row, std::int64_t step, std::int64_t g, std::int64_t vocab) {
+  const Random random(7, Purpose::test, static_cast<std::uint64_t>(step * 1000 + g));
+  std::int64_t start = 0, left = 0;
+  for (std::int64_t t = 0; t < batch.length; ++t) {
+    if (left == 0) {
+      start = t;
+      left = 1 + static_cast<std::int64_t>(random.bits(static_cast<std::uint64_t>(t)) % 9);
+    }
+    --left;
+    const auto at = static_cast<std::size_t>(row * batch.length + t);
+    const auto token = [&](std::int64_t i) {  // a skewed distribution, so that there is something to learn
+      const double u = random.uniform(static_cast<std::uint64_t>(1000 + i));
+      return static_cast<std::int32_t>(u * u * static_cast<double>(vocab));
+    };
+    batch.tokens[at] = token(t);
+    batch.doc_start[at] = narrow<std::int32_t>(start);
+    const bool target = left > 0 && t + 1 < batch.length;
+    batch.targets[at] = target ? token(t + 1) : -1;
+    batch.valid += target ? 1 : 0;
+  }
+}
+
+std::vector<HostBatch> batches_of(const RunSpec& spec, std::int64_t step, int rank, int world, std::int64_t vocab) {
+  const std::int64_t accumulation = div_exact(spec.global_batch, spec.batch * world);
+  std::vector<HostBatch> batches;
+  for (std::int64_t micro = 0; micro < accumulation; ++micro) {
+    HostBatch& b = batches.emplace_back(spec.batch, spec.length);
+    for (std::int64_t row = 0; row < spec.batch; ++row) {
+      fill_sequence(b, row, step, (micro * world + rank) * spec.batch + row, vocab);
+    }
+  }
+  return batches;
+}
+
+NodeMap nodes_of(const RunSpec& spec) {
+  if (spec.alone) return NodeMap::even(1, 1);
+  std::vector<int> key;
+  std::vector<std::string> host;
+  for (int rank = 0; rank < session().size(); ++rank) {
+    key.push_back(rank % spec.nodes);
+    host.push_back("node" + std::to_string(key.back()));
+  }
+  return NodeMap::from_keys(key, host);
+}
+
+std::uint64_t hash_state(ShardedModel& model) {
+  std::uint64_t hash = 0;
+  for (int u = 0; u < model.units(); ++u) {
+    for (const Tensor& t : {model.state(u).master, model.state(u).m, model.state(u).v}) {
+      hash = hash * 31 + stable_hash({reinterpret_cast<const char*>(t.data), t.bytes()});
+    }
+  }
+  return hash;
+}
+
+}  // namespace
+
+RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
+  const ModelConfig config = small_llama(spec);
+  const NodeMap nodes = nodes_of(spec);
+  const MeshOptions mesh_options{spec.strategy, spec.shard_size, 20, ""};
+  RigOptions options;
+  options.shard = {spec.dtype, spec.reduce_dtype, 1};
+  options.step.batch = spec.batch;
+  options.step.length = spec.length;
+  options.step.accumulation = div_exact(spec.global_batch, spec.batch * nodes.ranks());
+  options.step.act = spec.dtype;
+  options.step.recompute = spec.recompute;
+  options.step.loss_chunk = 7;
+  options.step.max_grad_norm = spec.max_grad_norm;
+
+  RunResult result;
+  const auto planned = [&](Arena& persistent) { return Mesh::planned(nodes, mesh_options, persistent); };
+  result.plan = plan_training(config, options, planned);
+  cpu::Device device(spec.device);
+  if (ignored != nullptr) device.ignore_waits_at(*ignored);
+  const auto make_mesh = [&](Arena& persistent) {
+    return spec.alone ? planned(persistent) : Mesh::make(session(), nodes, mesh_options, persistent);
+  };
+  Rig rig(device, {make_mesh, &cpu::make_ops}, config, options,
+          device.arena("persistent", result.plan.persistent_bytes),
+          device.arena("activations", result.plan.activation_bytes));
+  rig.initialize(42);
+  for (std::int64_t step = 0; step < spec.steps; ++step) {
+    const Traffic shard = rig.mesh().shard->traffic(), replicate = rig.mesh().replicate->traffic(),
+                  world = rig.mesh().world->traffic();
+    const std::vector<HostBatch> batches =
+        batches_of(spec, step, rig.mesh().world->rank(), rig.mesh().world->size(), config.vocab_size);
+    const StepResult r = rig.step().run(step, batches, 0.01);
+    rig.comm().synchronize();  // the gathers for the next step count, too
+    result.losses.push_back(r.loss);
+    result.norms.push_back(r.grad_norm);
+    result.shard = rig.mesh().shard->traffic() - shard;
+    result.replicate = rig.mesh().replicate->traffic() - replicate;
+    result.world = rig.mesh().world->traffic() - world;
+  }
+  const std::vector<HostBatch> held_out =
+      batches_of(spec, 999, rig.mesh().world->rank(), rig.mesh().world->size(), config.vocab_size);
+  std::size_t next = 0;
+  result.evaluation = rig.step().evaluate([&] { return next < held_out.size() ? &held_out[next++] : nullptr; });
+  result.state_hash = hash_state(rig.model());
+  result.persistent_bytes = rig.persistent().high_water();
+  result.activation_bytes = rig.activations().high_water();
+  result.wait_sites = device.wait_sites();
+  return result;
+}
+
+}  // namespace sherd::test

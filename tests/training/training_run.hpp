@@ -1,0 +1,45 @@
+#pragma once
+// A small training run for tests: a Llama with shapes that no world size divides, on batches that are functions of
+// (step, sequence), over any mesh that this job's ranks can form.
+#include <string>
+#include <vector>
+
+#include "sherd/device/cpu/device.hpp"
+#include "sherd/plan/training_plan.hpp"
+#include "sherd/train/rig.hpp"
+
+namespace sherd::test {
+
+struct RunSpec {
+  std::string strategy = "full";
+  std::int64_t shard_size = 0;
+  int nodes = 1;           // pretended; ranks are dealt to them in turn, so a node's ranks are not contiguous
+  bool alone = false;      // on one rank, without peers: the reference
+  std::int64_t batch = 1;  // B; accumulation follows from the global batch
+  std::int64_t global_batch = 12;
+  std::int64_t steps = 20;
+  std::int64_t length = 24;
+  bool tied = false;
+  std::int64_t layers = 4;
+  DType dtype = DType::f32;
+  DType reduce_dtype = DType::f32;
+  Recompute recompute{Recompute::Mode::none, 1};
+  cpu::Options device{};
+  float max_grad_norm = 0.5f;  // clips the first steps, not the later ones
+};
+
+struct RunResult {
+  std::vector<double> losses, norms;
+  double evaluation = 0;
+  std::uint64_t state_hash = 0;  // of this rank's masters and moments, bit by bit
+  std::size_t persistent_bytes = 0, activation_bytes = 0;
+  TrainingPlan plan;
+  Traffic shard, replicate, world;  // of the last step
+  std::set<cpu::WaitSite> wait_sites;
+};
+
+ModelConfig small_llama(const RunSpec& spec);
+/// Collective over the job unless spec.alone. `ignored`: waits at this site are left out.
+RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored = nullptr);
+
+}  // namespace sherd::test
