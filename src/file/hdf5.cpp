@@ -73,6 +73,11 @@ std::int64_t check(std::int64_t result, const char* call, std::source_location a
   throw Error(complaint.disk_full ? ExitCode::does_not_fit : ExitCode::bad_input, message, at);
 }
 
+herr_t close_file(hid_t id) {
+  const herr_t flushed = H5Fflush(id, H5F_SCOPE_LOCAL);
+  return flushed < 0 ? flushed : H5Fclose(id);
+}
+
 void close_quietly(herr_t (*close)(hid_t), hid_t id) noexcept {
   if (close(id) >= 0) return;
   H5Eclear2(H5E_DEFAULT);

@@ -42,6 +42,7 @@ CheckpointWriter::~CheckpointWriter() = default;
 CheckpointWriter::Unfinished::~Unfinished() {
   if (keep) return;
   std::error_code error;
+  std::filesystem::resize_file(path, 0, error);  // the library may still hold it open, and with it the space
   std::filesystem::remove(path, error);
   if (error) log::warn("{}: cannot remove: {}", path.string(), error.message());
 }

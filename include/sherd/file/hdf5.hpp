@@ -46,7 +46,12 @@ class Handle {
   hid_t id_ = -1;
 };
 
-using File = Handle<H5Fclose>;
+/// H5Fclose, but only of a file whose last bytes could be written. When a close fails half-way (a full disk), the
+/// library frees the file yet keeps its identifier, and crashes over it at exit; a file that cannot be flushed stays
+/// open instead.
+herr_t close_file(hid_t id);
+
+using File = Handle<close_file>;
 using Group = Handle<H5Gclose>;
 using Dataset = Handle<H5Dclose>;
 using Dataspace = Handle<H5Sclose>;
