@@ -28,7 +28,7 @@ void update(const Factors& f, std::int64_t begin, std::int64_t end, const float*
   }
   if (!copy) return;
 #pragma omp simd
-  for (std::int64_t i = begin; i < end; ++i) copy[i] = bf16(p[i]);
+  for (std::int64_t i = begin; i < end; ++i) copy[i] = from_f32<bf16>(p[i]);
 }
 
 template <class T>

@@ -1,5 +1,6 @@
 // Output projection and cross entropy over chunks of tokens. N tokens, R tokens of a chunk, C width, V vocabulary.
-// loss += sum of (lse - logit[target]); dlogits = (softmax - onehot) / divisor; dx = dlogits w; dw = dlogits^T x.
+// loss += sum of (lse - logit[target]) / divisor; dlogits = (softmax - onehot) / divisor; dx = dlogits w; dw =
+// dlogits^T x.
 #include <cmath>
 #include <vector>
 
@@ -36,7 +37,8 @@ double exponentials(float* x, float top, std::int64_t v) {
   return total;
 }
 
-/// The loss of one row; with A not void also its gradient. logits (V) is overwritten then; dlogits may be logits.
+/// The loss of one row, undivided; if dlogits is given also its gradient. logits (V) is overwritten then; dlogits may
+/// be logits.
 template <class A>
 double loss_row(float* logits, std::int32_t target, float divisor, A* dlogits, std::int64_t v) {
   const float top = largest(logits, v), wanted = logits[target];

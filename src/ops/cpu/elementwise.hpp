@@ -41,9 +41,18 @@ inline float to_f32(bf16 x) {
   return static_cast<float>(x);
 }
 
+/// Rounded to nearest even like bf16(x), but with both outcomes computed: a branch would keep the loop scalar.
 template <class T>
 T from_f32(float x) {
-  return T(x);
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return x;
+  } else {
+    const auto u = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16, nan = (u >> 16) | 0x40u;
+    T out;
+    out.bits = static_cast<std::uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+    return out;
+  }
 }
 
 }  // namespace sherd::cpu

@@ -35,7 +35,7 @@ void store_rows(const float* block, std::int64_t block_stride, bf16* c, std::int
 #pragma omp simd
     for (std::int64_t j = 0; j < cols; ++j) {
       bf16& to = c[i * c_stride + j];
-      to = bf16(block[i * block_stride + j] + beta * to_f32(to));
+      to = from_f32<bf16>(block[i * block_stride + j] + beta * to_f32(to));
     }
 }
 
