@@ -5,6 +5,9 @@
 
 namespace sherd::app {
 
+int export_checkpoint(const ExportConfig& config);
+int generate(const GenerateConfig& config);
+int inspect(const InspectConfig& config);
 int prepare(const PrepareConfig& config, const MpiSession& mpi);
 
 /// What --version prints: Sherd and the libraries it runs on.

@@ -17,6 +17,9 @@ namespace {
 
 // The settings of every subcommand, and MPI for those that run on all ranks.
 struct Program {
+  ExportConfig export_config;
+  GenerateConfig generate_config;
+  InspectConfig inspect_config;
   PrepareConfig prepare_config;
   std::optional<MpiSession> mpi;
 };
@@ -26,7 +29,20 @@ std::vector<Subcommand> offered_by(Program& p) {
            .summary = "text files -> a corpus of tokens",
            .fields = fields_of(p.prepare_config),
            .parallel = true,
-           .run = [&p] { return prepare(p.prepare_config, *p.mpi); }}};
+           .run = [&p] { return prepare(p.prepare_config, *p.mpi); }},
+          {.name = "export",
+           .summary = "checkpoint -> Hugging Face directory",
+           .fields = fields_of(p.export_config),
+           .run = [&p] { return export_checkpoint(p.export_config); }},
+          {.name = "generate",
+           .summary = "text from a model, a checkpoint or a run",
+           .fields = fields_of(p.generate_config),
+           .run = [&p] { return generate(p.generate_config); }},
+          {.name = "inspect",
+           .summary = "what a corpus, model, run or checkpoint holds",
+           .fields = fields_of(p.inspect_config),
+           .positional = "path",
+           .run = [&p] { return inspect(p.inspect_config); }}};
 }
 
 std::string host_name() {
