@@ -6,6 +6,9 @@
 namespace sherd::app {
 
 int plan(const PlanConfig& config);
+int export_checkpoint(const ExportConfig& config);
+int generate(const GenerateConfig& config);
+int inspect(const InspectConfig& config);
 int prepare(const PrepareConfig& config, const MpiSession& mpi);
 int train(const TrainConfig& config, const MpiSession& mpi);
 

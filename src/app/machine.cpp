@@ -8,6 +8,7 @@
 
 #include "sherd/base/narrow.hpp"
 #include "sherd/device/cpu/device.hpp"
+#include "sherd/device/cuda/device.hpp"
 #include "sherd/ops/ops.hpp"
 
 namespace sherd::app {
@@ -32,9 +33,11 @@ double world_gemm_rate(DType dtype, int threads, Exchange& host) {
   return sum;
 }
 
-void require_cpu(const std::string& device) {
-  if (device != "cuda") return;
-  throw usage_error("--device cuda: this build has no CUDA backend; use --device cpu or leave it out");
+std::unique_ptr<Device> make_device(const std::string& name, int threads, int local_rank) {
+  if (name == "cuda") return cuda::make_device(local_rank);
+  cpu::Options options;
+  options.threads = threads;
+  return std::make_unique<cpu::Device>(options);
 }
 
 }  // namespace sherd::app

@@ -1,9 +1,11 @@
 #pragma once
 // What a run takes from the machine under it: threads, and the rate of its products.
+#include <memory>
 #include <string>
 
 #include "sherd/base/dtype.hpp"
 #include "sherd/data/exchange.hpp"
+#include "sherd/device/device.hpp"
 #include "sherd/mesh/node_map.hpp"
 
 namespace sherd::app {
@@ -14,7 +16,7 @@ int threads_per_rank(std::int64_t wanted, const NodeMap& nodes, int rank);
 /// FLOP/s of products over all ranks, measured by all at once: what MFU is a share of. Collective.
 double world_gemm_rate(DType dtype, int threads, Exchange& host);
 
-/// Usage error when --device asks for what this build has not.
-void require_cpu(const std::string& device);
+/// The device that --device names: auto is the CPU in a build without CUDA.
+std::unique_ptr<Device> make_device(const std::string& name, int threads, int local_rank);
 
 }  // namespace sherd::app

@@ -18,6 +18,9 @@ namespace {
 // The settings of every subcommand, and MPI for those that run on all ranks.
 struct Program {
   PlanConfig plan_config;
+  ExportConfig export_config;
+  GenerateConfig generate_config;
+  InspectConfig inspect_config;
   PrepareConfig prepare_config;
   TrainConfig train_config;
   std::optional<MpiSession> mpi;
@@ -39,7 +42,20 @@ std::vector<Subcommand> offered_by(Program& p) {
            .summary = "memory and traffic of a run, without running it",
            .fields = fields_of(p.plan_config),
            .train = &p.plan_config.train,
-           .run = [&p] { return plan(p.plan_config); }}};
+           .run = [&p] { return plan(p.plan_config); }},
+          {.name = "export",
+           .summary = "checkpoint -> Hugging Face directory",
+           .fields = fields_of(p.export_config),
+           .run = [&p] { return export_checkpoint(p.export_config); }},
+          {.name = "generate",
+           .summary = "text from a model, a checkpoint or a run",
+           .fields = fields_of(p.generate_config),
+           .run = [&p] { return generate(p.generate_config); }},
+          {.name = "inspect",
+           .summary = "what a corpus, model, run or checkpoint holds",
+           .fields = fields_of(p.inspect_config),
+           .positional = "path",
+           .run = [&p] { return inspect(p.inspect_config); }}};
 }
 
 std::string host_name() {

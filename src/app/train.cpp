@@ -7,7 +7,6 @@
 #include "sherd/config/echo.hpp"
 #include "sherd/config/validate.hpp"
 #include "sherd/data/tokenizer.hpp"
-#include "sherd/device/cpu/device.hpp"
 #include "sherd/file/posix.hpp"
 #include "sherd/plan/training_plan.hpp"
 #include "sherd/train/trainer.hpp"
@@ -67,7 +66,6 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   validate(config, mpi.size());
   const std::unique_ptr<Exchange> host = mpi_exchange(mpi.world());
   require_same_config(config, *host);
-  require_cpu(config.device);
 
   const ModelConfig model = load_model_config(config.model);
   const Corpus corpus(config.data);
@@ -81,14 +79,13 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
       plan_training(model, options, [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
 
   const int threads = threads_per_rank(config.threads, nodes, mpi.rank());
+  const std::unique_ptr<Device> device =
+      make_device(config.device, threads, nodes.place[static_cast<std::size_t>(mpi.rank())].local_rank);
   const double gemm_rate = world_gemm_rate(options.shard.param_dtype, threads, *host);
-  cpu::Options cpu_options;
-  cpu_options.threads = threads;
-  cpu::Device device(cpu_options);
-  Rig rig(device, {[&](Arena& persistent) { return Mesh::make(mpi, nodes, mesh, persistent); }, &cpu::make_ops}, model,
-          options, device.arena("states and buffers", plan.persistent_bytes),
-          device.arena("activations", plan.activation_bytes));
-  log::info("{}", rig.mesh().describe("cpu", threads));
+  Rig rig(*device, {[&](Arena& persistent) { return Mesh::make(mpi, nodes, mesh, persistent); }, &cpu::make_ops}, model,
+          options, device->arena("states and buffers", plan.persistent_bytes),
+          device->arena("activations", plan.activation_bytes));
+  log::info("{}", rig.mesh().describe(device->describe(), threads));
   log_plan(model, plan, config);
 
   const RunState state = restore(config, model, rig, *host);

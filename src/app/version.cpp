@@ -5,6 +5,7 @@
 #include <dnnl.hpp>
 
 #include "commands.hpp"
+#include "sherd/device/cuda/device.hpp"
 
 namespace sherd::app {
 namespace {
@@ -27,9 +28,9 @@ std::string hdf5_version() {
 
 std::string version_text() {
   const dnnl_version_t* dnnl = dnnl_version();
-  return fmt::format("sherd {}\nmpi: {}\nhdf5: {}\nonednn: {}.{}.{}\nsentencepiece: {}\ncuda: not in this build\n",
-                     SHERD_VERSION, mpi_version(), hdf5_version(), dnnl->major, dnnl->minor, dnnl->patch,
-                     SHERD_SENTENCEPIECE_VERSION);
+  return fmt::format("sherd {}\nmpi: {}\nhdf5: {}\nonednn: {}.{}.{}\nsentencepiece: {}\ncuda: {}\n", SHERD_VERSION,
+                     mpi_version(), hdf5_version(), dnnl->major, dnnl->minor, dnnl->patch, SHERD_SENTENCEPIECE_VERSION,
+                     cuda::version());
 }
 
 }  // namespace sherd::app

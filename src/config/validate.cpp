@@ -72,6 +72,9 @@ void validate(TrainConfig& c, std::int64_t world_size) {
   for (Field& field : fields) field.required = false;  // which ones a command needs is its own affair
   check_fields(fields);
   parse_activation_checkpointing(c.activation_checkpointing);
+  if (c.reduce_dtype == "bf16" && c.dtype != "bf16") {
+    throw usage_error("--reduce-dtype bf16 needs --dtype bf16: gradients computed in fp32 travel in fp32");
+  }
   check_shard_size(c, world_size);
   settle_batch(c, world_size);
 }

@@ -45,7 +45,7 @@ std::vector<fs::path> checkpoints_of(const fs::path& output, Exchange& host) {
 
 RunState load_checkpoint(const fs::path& directory, const TrainConfig& config, Rig& rig) {
   CheckpointReader reader(directory);
-  load_state(rig, reader, true);
+  load_state(rig, reader, directory.string(), true);
   const CheckpointMetadata& meta = reader.metadata();
   log::info("resumed from {}: step {}, {} tokens seen", directory.string(), meta.step, meta.tokens_seen);
   for (const std::string& line : differing_fields(meta.config_json, to_json(config))) {
@@ -63,7 +63,7 @@ void load_weights(const TrainConfig& config, const ModelConfig& model, Rig& rig,
   options.tied_embeddings = model.tied_embeddings;
   const std::string failure = failure_anywhere(host, [&] {
     SafetensorsModel from(config.model, options);
-    load_state(rig, from, false);
+    load_state(rig, from, config.model, false);
   });
   if (!failure.empty()) throw bad_input("{}", failure);
   log::info("weights: {}", config.model);
@@ -106,9 +106,7 @@ void save(const TrainConfig& config, const RunState& state, Rig& rig, Exchange& 
   all_or_throw([&] {
     if (rig.mesh().replicate->rank() != 0) return;
     CheckpointWriter writer(output, state.step, host.rank());
-    save_state(rig, [&](const ParamSpec& spec, ParamState s, std::int64_t first, std::span<const float> values) {
-      writer.add(spec.name, spec.shape, s, first, values);
-    });
+    save_state(rig, writer);
     part = writer.finish();
   });
   std::vector<std::string> parts = host.all_gather(part);

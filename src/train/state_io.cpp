@@ -1,7 +1,5 @@
 #include "sherd/train/state_io.hpp"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 
 #include "sherd/base/narrow.hpp"
@@ -9,17 +7,10 @@
 namespace sherd {
 namespace {
 
-std::string shape_text(std::span<const std::int64_t> shape) {
-  return fmt::format("({})", fmt::join(shape, ", "));
-}
-
-void check_shapes(ShardedModel& model, const ParamSource& from) {
+void check_shapes(ShardedModel& model, const ParamSource& from, const std::string& where) {
   for (int u = 0; u < model.units(); ++u) {
     for (const UnitLayout::Slot& slot : model.layout(u).slots) {
-      const std::vector<std::int64_t> found = from.shape(slot.spec.name);
-      if (found == slot.spec.shape) continue;
-      throw bad_input("{} has shape {} in the file and {} by config.json; the two do not belong together",
-                      slot.spec.name, shape_text(found), shape_text(slot.spec.shape));
+      require_shape(from, where, slot.spec.name, slot.spec.shape);
     }
   }
 }
@@ -45,9 +36,9 @@ void in_runs(const ShardPiece& piece, Fn fn) {
 
 }  // namespace
 
-void load_state(Rig& rig, ParamSource& from, bool moments) {
+void load_state(Rig& rig, ParamSource& from, const std::string& where, bool moments) {
   ShardedModel& model = rig.model();
-  check_shapes(model, from);
+  check_shapes(model, from, where);
   std::vector<float> buffer;
   for (int u = 0; u < model.units(); ++u) {
     for (const ShardPiece& piece : model.pieces(u)) {
@@ -66,7 +57,7 @@ void load_state(Rig& rig, ParamSource& from, bool moments) {
   model.masters_changed();
 }
 
-void save_state(Rig& rig, const TakePiece& take) {
+void save_state(Rig& rig, CheckpointWriter& writer) {
   if (rig.mesh().replicate->rank() != 0) return;
   ShardedModel& model = rig.model();
   std::vector<float> buffer;
@@ -74,12 +65,13 @@ void save_state(Rig& rig, const TakePiece& take) {
     for (const ShardPiece& piece : model.pieces(u)) {
       for (const ParamState state : {ParamState::master, ParamState::m, ParamState::v}) {
         const Tensor at_device = state_tensor(model.state(u), state);
+        writer.begin_piece(piece.spec->name, piece.spec->shape, state, piece.first, piece.count);
         in_runs(piece, [&](std::int64_t at, std::int64_t count) {
           buffer.resize(narrow<std::size_t>(count));
           rig.ops().download(at_device.flat(piece.offset + at, count), std::as_writable_bytes(std::span(buffer)),
                              rig.compute());
           rig.compute().synchronize();
-          take(*piece.spec, state, piece.first + at, buffer);
+          writer.append(buffer);
         });
       }
     }

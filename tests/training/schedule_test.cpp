@@ -27,7 +27,8 @@ std::vector<RunSpec> all_specs() {
     if (session().size() % 2 == 0) specs.push_back(spec_of("hybrid", tied));
   }
   specs.push_back(spec_of("full", false));
-  specs.back().layers = 2;  // as many blocks as slots: nothing is gathered between micro-batches, so no gather orders them
+  specs.back().layers =
+      2;  // as many blocks as slots: nothing is gathered between micro-batches, so no gather orders them
   return specs;
 }
 

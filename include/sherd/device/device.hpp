@@ -42,7 +42,7 @@ class Device {
   virtual std::unique_ptr<Event> event(std::string name) = 0;
   /// One block of device memory, zeroed, so that it is really there; does_not_fit if the machine has too little.
   virtual Arena arena(std::string name, std::size_t bytes) = 0;
-  virtual std::string describe() const = 0;  // "cpu (2 threads)", "cuda:0 NVIDIA H100"
+  virtual std::string describe() const = 0;  // "cpu", "cuda:0 NVIDIA H100"
 };
 
 }  // namespace sherd

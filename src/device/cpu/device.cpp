@@ -63,10 +63,7 @@ const Options& Device::options() const {
   return state_->options;
 }
 
-std::string Device::describe() const {
-  const int n = state_->options.threads;
-  return fmt::format("cpu, {} thread{} per rank", n, n == 1 ? "" : "s");
-}
+std::string Device::describe() const { return "cpu"; }
 
 void Device::host_access(const char* label, const Access& access) {
   if (state_->hazards) state_->hazards->item(0, label, access);
