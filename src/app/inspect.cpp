@@ -78,7 +78,7 @@ void print_model(const fs::path& path) {
   fmt::print("{}: Hugging Face model\n", path.string());
   print_shape(source.config);
   for (const auto& [dtype, stored] : by_dtype) {
-    line("weights", "{} tensors of {}, {} elements, {:.1f} MB, in {} files", stored.tensors, dtype, stored.elements,
+    line("weights", "{} tensors of {}, {} elements, {:.1f} MB, in {} file(s)", stored.tensors, dtype, stored.elements,
          static_cast<double>(stored.bytes) / 1e6, files);
   }
   const std::vector<UnitSpec> units = llama_units(source.config);
@@ -103,7 +103,7 @@ void print_checkpoint(const fs::path& path) {
   line("parameters", "{} in {} tensors", elements, reader.names().size());
   std::fflush(stdout);
   reader.verify();
-  line("checksums", "good: {:.1f} MB of {} ranks", static_cast<double>(reader.bytes_read()) / 1e6, meta.world_size);
+  line("checksums", "good: {:.1f} MB of {} rank(s)", static_cast<double>(reader.bytes_read()) / 1e6, meta.world_size);
 }
 
 /// The last line of a file that may be long; the last 64 KiB are looked at.
@@ -124,7 +124,7 @@ void print_run(const fs::path& path) {
   for (const fs::path& checkpoint : list_checkpoints(path)) {
     try {
       const CheckpointMetadata meta = CheckpointReader(checkpoint).metadata();
-      line("checkpoint", "{}: step {}, after {} tokens, {} ranks", checkpoint.filename().string(), meta.step,
+      line("checkpoint", "{}: step {}, after {} tokens, {} rank(s)", checkpoint.filename().string(), meta.step,
            meta.tokens_seen, meta.world_size);
     } catch (const Error& e) {
       line("damaged", "{}", e.what());
