@@ -1,5 +1,7 @@
 #include "model_source.hpp"
 
+#include <system_error>
+
 #include "sherd/base/error.hpp"
 #include "sherd/io/checkpoint.hpp"
 #include "sherd/io/safetensors.hpp"
@@ -36,8 +38,13 @@ std::unique_ptr<ParamSource> open_weights(const fs::path& weights, const ModelCo
 }  // namespace
 
 PlaceKind kind_of(const fs::path& path) {
-  if (!fs::exists(path)) throw bad_input("{}: there is no such file or directory", path.string());
-  if (!fs::is_directory(path)) return PlaceKind::file;
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) {
+    throw bad_input("{}: {}; a file or directory is expected", path.string(),
+                    error ? error.message() : "No such file or directory");
+  }
+  if (!fs::is_directory(status)) return PlaceKind::file;
   if (fs::exists(path / "manifest.json")) return PlaceKind::checkpoint;
   if (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json")) {
     return PlaceKind::model;

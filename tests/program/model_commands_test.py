@@ -57,7 +57,8 @@ class ModelCommands(unittest.TestCase):
         done = self.sherd("generate", "--model", "out", *given)
         self.assertTrue(done.stdout.startswith("e2e4 e7e5"), done.stdout)  # the text alone
         self.assertEqual(done.stdout.count("\n"), 1)
-        self.assertRegex(done.stderr, r"^out: prompt of \d+ tokens in \S+ s; \d+ tokens added in \S+ s, \S+ tokens/s\n$")
+        self.assertRegex(done.stderr,
+                         r"^out: prompt of \d+ tokens in \S+ s; \d+ tokens added in \S+ s, \S+ tokens/s\n$")
         beside = self.sherd("generate", "--model", "model", "--tokenizer", "games.model", *given)
         self.assertEqual(beside.stdout, done.stdout)
 
@@ -76,8 +77,8 @@ class ModelCommands(unittest.TestCase):
     def test_mistakes(self):
         self.refuses(USAGE, "--model is missing", "generate")
         self.refuses(USAGE, "--path is missing", "inspect")
-        self.refuses(BAD_INPUT, "absent: there is no such file or directory", "generate", "--model", "absent")
-        self.refuses(BAD_INPUT, "absent: there is no such file or directory", "inspect", "absent")
+        self.refuses(BAD_INPUT, "absent: No such file or directory", "generate", "--model", "absent")
+        self.refuses(BAD_INPUT, "absent: No such file or directory", "inspect", "absent")
         self.refuses(BAD_INPUT, "by --tokenizer", "generate", "--model", "model")
         self.refuses(BAD_INPUT, "looks like JSON", "generate", "--model", "model", "--tokenizer", "model/config.json")
         self.refuses(BAD_INPUT, "neither a model", "export", "--checkpoint", ".", "--output", "out")

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "model_places.hpp"
 #include "sherd/base/rng.hpp"
 
@@ -110,7 +112,7 @@ TEST(Generate, RefusesWhatDoesNotBelongTogether) {
   EXPECT_BAD_INPUT(generate(config), "pieces and the model has rows for 101");
   fs::remove(places.run() / "tokenizer.model");
   EXPECT_BAD_INPUT(generate(asked(places.step(1))), "name the one the model was trained with by --tokenizer");
-  EXPECT_BAD_INPUT(generate(asked(places.at("absent"))), "there is no such file or directory");
+  EXPECT_BAD_INPUT(generate(asked(places.at("absent"))), "No such file or directory; a file or directory is expected");
 }
 
 }  // namespace

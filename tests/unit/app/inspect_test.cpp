@@ -1,6 +1,5 @@
 #include "model_places.hpp"
 #include "sherd/data/corpus.hpp"
-#include "sherd/data/prepare.hpp"
 
 namespace sherd::app {
 namespace {
@@ -85,7 +84,7 @@ TEST(Inspect, DamageIsAnError) {
 
 TEST(Inspect, WhatIsNoneOfOursIsAnError) {
   const TemporaryDirectory dir;
-  EXPECT_BAD_INPUT(inspect(at(dir / "absent")), "there is no such file or directory");
+  EXPECT_BAD_INPUT(inspect(at(dir / "absent")), "No such file or directory; a file or directory is expected");
   EXPECT_BAD_INPUT(inspect(at(dir.path())), "neither a model");
   std::ofstream(dir / "text") << "text";
   EXPECT_BAD_INPUT(inspect(at(dir / "text")), "not a readable HDF5 file");

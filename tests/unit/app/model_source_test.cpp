@@ -52,7 +52,8 @@ TEST(ModelSource, FindsTheTokenizerBesideTheModelUnlessOneIsNamed) {
 
 TEST(ModelSource, SaysWhatIsMissing) {
   const Places places("gqa");
-  EXPECT_BAD_INPUT(open_model(places.at("absent")), "absent: there is no such file or directory");
+  EXPECT_BAD_INPUT(open_model(places.at("absent")),
+                   "absent: No such file or directory; a file or directory is expected");
   EXPECT_BAD_INPUT(open_model(places.model() / "config.json"), "this is a file; a model's directory");
   fs::create_directories(places.at("empty"));
   EXPECT_BAD_INPUT(open_model(places.at("empty")), "neither a model (model.safetensors");
