@@ -14,12 +14,13 @@ from transformers import LlamaForCausalLM
 from reference import (BETAS, EPS, adamw, build, forward, mean_loss, random_weights, relative_error, write_json,
                        write_tensors)
 
-BATCHES = 4           # batches that the training steps cycle through; logits and gradients are of the first
+BATCHES = 4           # batches that the training steps cycle through; logits are of the first, gradients mostly
 STEPS = 20
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.3    # on matrices only; so large that its absence, or gains decaying too, moves the losses above 1e-4
 MAX_NORM = 2.0        # where a case says nothing; between the norms of mha: some steps are clipped and others are not
-PROBES = 16           # further batches over which bf16_errors.json's "rms" is taken
+DRAWS = 16            # of rounding, over which bf16_errors.json's "rms" is taken
+JITTER = 2.0 ** -8    # relative, of the weights from draw to draw: half of bf16's spacing
 
 COMMON = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_act="silu", bos_token_id=1, eos_token_id=2,
               max_position_embeddings=128, initializer_range=0.02, attention_bias=False, mlp_bias=False,
@@ -28,6 +29,7 @@ LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_fac
               original_max_position_embeddings=64)
 
 # Each: the seed, B, T, what the targets look like, and config.json. Keys are those that released models have.
+# all_gradients: the gradients of all four batches are stored (grad1.NAME .. grad3.NAME too), not of the first alone.
 CASES = {
     "mha": dict(seed=1, shape=(2, 33), targets="all", config=dict(
         vocab_size=131, hidden_size=32, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4,
@@ -41,7 +43,7 @@ CASES = {
     "llama3": dict(seed=4, shape=(2, 37), targets="all", config=dict(
         vocab_size=131, hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, head_dim=16, rms_norm_eps=1e-5, rope_theta=500000.0, rope_scaling=LLAMA3)),
-    "packed": dict(seed=5, shape=(3, 36), targets="documents", max_norm=1.7, config=dict(
+    "packed": dict(seed=5, shape=(3, 36), targets="documents", max_norm=1.7, all_gradients=True, config=dict(
         vocab_size=131, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, rms_norm_eps=1e-5, rope_theta=10000.0)),
     "odd": dict(seed=6, shape=(1, 29), targets="all", config=dict(
@@ -126,24 +128,49 @@ def train(case, weights, batches, dtype, attention):
     return {"losses20": torch.stack(losses), "grad_norms20": torch.stack(norms)}
 
 
-def bf16_errors(case, weights, batches, truth, generator):
-    """Per tensor: eager and sdpa on the golden batch, and the root mean square of eager over PROBES further batches."""
-    def against(reference, batch, attention):
+def bf16_errors(case, weights, batches, truth):
+    """Per tensor and batch: eager, sdpa, and the root mean square of eager over DRAWS models that round otherwise."""
+    generator = torch.Generator().manual_seed(1000 + case["seed"])
+
+    def against(reference, weights, batch, attention):
         found = backward(case, weights, batch, torch.bfloat16, attention)
         return {k: relative_error(v, reference[k]) for k, v in found.items()}
 
-    eager, sdpa = (against(truth, batches[0], attention) for attention in ("eager", "sdpa"))
-    squares = dict.fromkeys(eager, 0.0)
-    for _ in range(PROBES):
-        batch = random_batch(case, generator)
-        for k, e in against(backward(case, weights, batch, torch.float64, "sdpa"), batch, "eager").items():
-            squares[k] += e * e / PROBES
-    errors = {k: {"eager": eager[k], "sdpa": sdpa[k], "rms": squares[k] ** 0.5} for k in eager}
+    errors = {}
+    for batch in batches:
+        reference = backward(case, weights, batch, torch.float64, "sdpa")
+        squares = dict.fromkeys(reference, 0.0)
+        for _ in range(DRAWS):
+            moved = jittered(case, weights, generator)
+            exactly = backward(case, moved, batch, torch.float64, "sdpa")
+            for k, e in against(exactly, moved, batch, "eager").items():
+                squares[k] += e * e / DRAWS
+        ways = {way: against(reference, weights, batch, way) for way in ("eager", "sdpa")}
+        for k in reference:
+            entry = errors.setdefault(k, {"eager": [], "sdpa": [], "rms": []})
+            for way, found in (ways | {"rms": {k: v ** 0.5 for k, v in squares.items()}}).items():
+                entry[way].append(found[k])
     for attention in ("eager", "sdpa"):
         for run in (initial_losses, train):
             for k, v in run(case, weights, batches, torch.bfloat16, attention).items():
                 errors.setdefault(k, {})[attention] = relative_error(v, truth[k])
     return errors
+
+
+def jittered(case, weights, generator):
+    """Nearly the same model, which rounds otherwise: every weight is moved by about half of bf16's spacing."""
+    stored = case.get("stored", torch.float32)
+    return {k: (v * (1 + JITTER * torch.randn(v.shape, generator=generator))).to(stored).float()
+            for k, v in weights.items()}
+
+
+def later_gradients(case, weights, batches, dtype, attention):
+    """{"grad1.NAME".."grad3.NAME"}: of the batches after the first, where the case wants them."""
+    if not case.get("all_gradients"):
+        return {}
+    passes = {i: backward(case, weights, batches[i], dtype, attention) for i in range(1, BATCHES)}
+    return {k.replace("grad.", f"grad{i}.", 1): v for i, found in passes.items() for k, v in found.items()
+            if k.startswith("grad.")}
 
 
 def make_case(name, case, root):
@@ -153,7 +180,7 @@ def make_case(name, case, root):
     weights = {k: v.to(stored).float() for k, v in random_weights(case["config"], generator).items()}
     batches = [random_batch(case, generator) for _ in range(BATCHES)]
     truth, single = (backward(case, weights, batches[0], *how) | initial_losses(case, weights, batches, *how)
-                     | train(case, weights, batches, *how)
+                     | train(case, weights, batches, *how) | later_gradients(case, weights, batches, *how)
                      for how in ((torch.float64, "sdpa"), (torch.float32, "eager")))
     fp32 = {k: relative_error(single[k], v) for k, v in truth.items()}
     assert max(fp32.values()) < 1e-5, (name, fp32)  # the unmodified class agrees with the f64 equations
@@ -165,7 +192,7 @@ def make_case(name, case, root):
         seed=case["seed"], steps=STEPS, learning_rate=LEARNING_RATE, adam_beta1=BETAS[0], adam_beta2=BETAS[1],
         adam_eps=EPS, weight_decay=WEIGHT_DECAY, weight_decay_on="matrices", max_grad_norm=case.get("max_norm", MAX_NORM)))
     write_json(folder / "fp32_errors.json", fp32)
-    write_json(folder / "bf16_errors.json", bf16_errors(case, weights, batches, truth, generator))
+    write_json(folder / "bf16_errors.json", bf16_errors(case, weights, batches, truth))
     write_tensors(folder / "model.safetensors", {k: v.to(stored) for k, v in weights.items()})
     inputs = {k: torch.stack(v).int() for k, v in zip(("tokens", "targets", "doc_start"), zip(*batches))}
     write_tensors(folder / "golden.safetensors", inputs | {k: v.float() for k, v in truth.items()})
