@@ -11,7 +11,7 @@
 #   BATCH_SIZE_PER_DEVICE  sequences per rank and micro-batch (1)
 #   DATA       games, a .jsonl with a field `text`, or a corpus.h5 that is prepared already (inputs/chess_sample.jsonl)
 #   MODEL      a Hugging Face directory; without *.safetensors in it, training starts from scratch (inputs/chess_tiny)
-#   TOKENIZER  tokenizer.model (the model's own; else one of TOKENIZER_PIECES, 2000, is trained on the games)
+#   TOKENIZER  tokenizer.model (the model's own; else one of TOKENIZER_PIECES, 160, is trained on the games)
 #   OUTPUT     checkpoints, metrics.jsonl, corpus.h5, and the result in hf/ (out/chess-JOBID)
 #   CONFIG     settings for everything else (inputs/chess_finetune.toml; for the default model, inputs/chess_tiny.toml)
 #   SHERD      the program (build/src/app/sherd)
@@ -106,7 +106,7 @@ if [ -n "$tokenizer" ]; then tokenizer=$(absolute "$tokenizer")
 elif [ -f "$model/tokenizer.model" ]; then tokenizer=$model/tokenizer.model
 else
   tokenizer=$output/tokenizer.model
-  train_tokenizer=(--train-tokenizer "${TOKENIZER_PIECES:-2000}")
+  train_tokenizer=(--train-tokenizer "${TOKENIZER_PIECES:-160}")
 fi
 
 case $data in

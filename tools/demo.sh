@@ -1,5 +1,5 @@
 #!/bin/bash
-# demo.sh BUILD: the main job in small. Prepares a corpus of chess games, trains a Llama of 2.4 million parameters on
+# demo.sh BUILD: the main job in small. Prepares a corpus of chess games, trains a Llama of 1.7 million parameters on
 # four MPI ranks that each hold a quarter of it, and lets it play on. Everything goes to out/demo, which is made anew.
 set -eu
 cd "$(dirname "$0")/.."
@@ -31,7 +31,7 @@ rm -rf "$out"
 mkdir -p "$out"
 say "Preparing: $games -> tokens"
 "$sherd" prepare --input "$games" --output "$out/corpus.h5" --tokenizer "$out/tokenizer.model" \
-  --train-tokenizer 2000
+  --train-tokenizer 160
 
 say "Training on 4 MPI ranks of one thread each, fully sharded (at most 2 minutes)"
 tools/mpirun.sh 4 "$sherd" train --config inputs/chess_tiny.toml --model inputs/chess_tiny --from-scratch \

@@ -37,9 +37,7 @@ Trainer::Trainer(const TrainConfig& config, const ModelConfig& model, const Corp
   batches_.assign(static_cast<std::size_t>(config.gradient_accumulation_steps),
                   HostBatch(config.batch_size_per_device, config.max_seq_length));
   if (host.rank() == 0) metrics_.emplace(std::filesystem::path(config.output) / "metrics.jsonl");
-  log::info("data: {} sequences of {} tokens, {:.0f}% full; {} steps per epoch, {} in all; {} sequences held out",
-            train_bins_.size(), config.max_seq_length, 100 * train_bins_.fill(), per_epoch, total_steps_,
-            eval_bins_.size());
+  log::info("steps: {} of {} sequences per epoch, {} in all", per_epoch, config.total_batch_size, total_steps_);
 }
 
 LoaderOptions Trainer::loader_options(std::int64_t first_step) const {

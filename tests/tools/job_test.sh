@@ -47,7 +47,7 @@ expect "says how often it accumulates" says 'accumulated 16 times'
 expect "JSONL is prepared first, with a tokenizer of its own" says \
   "sherd prepare --input $work/games.jsonl --output $work/out/chess-7/corpus.h5"
 expect "the tokenizer lies beside the corpus" says \
-  "sherd prepare .* --tokenizer $work/out/chess-7/tokenizer.model --train-tokenizer 2000\$"
+  "sherd prepare .* --tokenizer $work/out/chess-7/tokenizer.model --train-tokenizer 160\$"
 expect "a model without weights starts from scratch" says "--model $work/model --from-scratch --data "
 expect "exports at the end, on one rank" says \
   "--ntasks=1 .*/sherd export --checkpoint $work/out/chess-7 --output $work/out/chess-7/hf\$"

@@ -63,8 +63,8 @@ constexpr std::int64_t kStagingBytes = std::int64_t{8} << 20;
 
 struct MpiOptions {
   double timeout_seconds = 300;  // without a message from anybody; then the collective fails and names the missing
-  std::vector<std::string> rank_names;  // how messages name each rank of the axis: "rank 3 (node1)"; empty: "rank 3"
-  std::string flight_record;            // file for the last collectives when one fails; empty: none
+  std::vector<std::string> rank_names;     // how messages name each rank of the axis: "rank 3 (node1)"; empty: "rank 3"
+  std::string flight_record;               // file for the last collectives when one fails; empty: none
   std::int64_t message_bytes = 512 << 10;  // longer ones are split, for MPI moves a message only while it is polled
 };
 

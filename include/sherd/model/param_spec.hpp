@@ -15,7 +15,7 @@ struct ParamSpec {
   float init_scale = 0;             // normal(0, init_scale), or the constant itself
   bool init_constant = false;       // norm gains: 1
   bool decay = true;                // weight decay applies: matrices yes, gains no
-  std::string fusion;  // parameters of one fusion group are contiguous: "qkv", "gate_up"
+  std::string fusion;               // parameters of one fusion group are contiguous: "qkv", "gate_up"
 
   std::int64_t numel() const {
     std::int64_t n = 1;

@@ -63,7 +63,9 @@ const Options& Device::options() const {
   return state_->options;
 }
 
-std::string Device::describe() const { return "cpu"; }
+std::string Device::describe() const {
+  return "cpu";
+}
 
 void Device::host_access(const char* label, const Access& access) {
   if (state_->hazards) state_->hazards->item(0, label, access);

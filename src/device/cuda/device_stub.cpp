@@ -7,6 +7,8 @@ std::unique_ptr<sherd::Device> make_device(int) {
   throw usage_error("--device cuda: this build has no CUDA backend; use --device cpu, or leave it out");
 }
 
-std::string version() { return "not in this build"; }
+std::string version() {
+  return "not in this build";
+}
 
 }  // namespace sherd::cuda
