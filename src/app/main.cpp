@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <optional>
@@ -144,6 +145,7 @@ int main(int argc, char** argv) {
     const sherd::Error error = sherd::app::current_error();
     sherd::app::report(error, program.mpi);
     if (program.mpi && program.mpi->size() > 1) program.mpi->abort(error.code());  // the peers would wait for us
-    return static_cast<int>(error.code());
+    std::fflush(nullptr);
+    std::_Exit(static_cast<int>(error.code()));  // MPI_Finalize closes HDF5's files, and crashes over a full disk
   }
 }

@@ -1,12 +1,17 @@
 #include "sherd/data/prepare.hpp"
 
 #include "commands.hpp"
+#include "sherd/base/log.hpp"
 
 namespace sherd::app {
 
 int prepare(const PrepareConfig& config, const MpiSession& mpi) {
   const std::unique_ptr<Exchange> peers = mpi_exchange(mpi.world());
-  sherd::prepare(config, *peers);  // it logs its progress and its result
+  const PrepareReport r = sherd::prepare(config, *peers);  // it logs its progress
+  const double megabytes = static_cast<double>(r.bytes) / 1e6;
+  log::info("prepare: {}: {} documents ({} held out), {} tokens, from {:.1f} MB in {:.1f} s ({:.1f} MB/s)",
+            config.output, r.documents, r.held_out, r.tokens, megabytes, r.seconds, megabytes / r.seconds);
+  if (r.bad_lines > 0) log::info("prepare: {} broken lines were skipped", r.bad_lines);
   return static_cast<int>(ExitCode::done);
 }
 

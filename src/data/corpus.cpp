@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <filesystem>
 
 #include "corpus_layout.hpp"
 #include "sherd/base/error.hpp"
@@ -53,6 +54,8 @@ struct Corpus::Storage {
   std::int64_t tokens_at = 0, offsets_at = 0;  // bytes
 
   static std::unique_ptr<Storage> open(const std::string& path, CorpusInfo& info) {
+    if (!std::filesystem::exists(path))
+      throw bad_input("{}: there is no such corpus; make it with sherd prepare", path);
     auto storage = std::make_unique<Storage>(Storage{File::open_read(path)});
     const h5::File file = h5::open_file(path);
     info = read_info(file, path);

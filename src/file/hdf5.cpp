@@ -19,7 +19,8 @@ struct Complaint {
 
 herr_t collect(unsigned depth, const H5E_error2_t* error, void* data) {
   auto& complaint = *static_cast<Complaint*>(data);
-  const std::string text = error->desc == nullptr ? "" : error->desc;
+  std::string text = error->desc == nullptr ? "" : error->desc;
+  std::replace(text.begin(), text.end(), '\n', ' ');  // it quotes ctime()
   if (depth == 0) complaint.first = fmt::format("{}: {}", error->func_name, text);
   complaint.last = text;
   for (const int full : {ENOSPC, EDQUOT, EFBIG}) {
@@ -70,7 +71,8 @@ std::int64_t check(std::int64_t result, const char* call, std::source_location a
   const std::string message = complaint.first == complaint.last || complaint.last.empty()
                                   ? fmt::format("HDF5: {} failed ({})", name, complaint.first)
                                   : fmt::format("HDF5: {} failed ({}; {})", name, complaint.first, complaint.last);
-  throw Error(complaint.disk_full ? ExitCode::does_not_fit : ExitCode::bad_input, message, at);
+  if (complaint.disk_full) throw Error(ExitCode::does_not_fit, message + "; free some space", at);
+  throw Error(ExitCode::bad_input, message, at);
 }
 
 herr_t close_file(hid_t id) {

@@ -58,8 +58,9 @@ SafetensorsModel::SafetensorsModel(const fs::path& path, Options options) : path
     add_file(path / "model.safetensors");
   } else {
     throw bad_input(
-        "{}: neither model.safetensors nor model.safetensors.index.json is there; fetch the model again "
-        "(pickled .bin and .pt files are not read)",
+        "{}: neither model.safetensors nor model.safetensors.index.json is there; fetch the model again (pickled .bin "
+        "and "
+        ".pt files are not read), or train drawn weights with --from-scratch",
         path.string());
   }
 }

@@ -43,15 +43,17 @@ std::vector<fs::path> checkpoints_of(const fs::path& output, Exchange& host) {
   return found;
 }
 
-RunState load_checkpoint(const fs::path& directory, const TrainConfig& config, Rig& rig) {
+CheckpointMetadata load_checkpoint(const fs::path& directory, Rig& rig) {
   CheckpointReader reader(directory);
   load_state(rig, reader, directory.string(), true);
-  const CheckpointMetadata& meta = reader.metadata();
+  return reader.metadata();
+}
+
+void log_resumed(const fs::path& directory, const CheckpointMetadata& meta, const TrainConfig& config) {
   log::info("resumed from {}: step {}, {} tokens seen", directory.string(), meta.step, meta.tokens_seen);
   for (const std::string& line : differing_fields(meta.config_json, to_json(config))) {
     log::info("  changed since that checkpoint: {}", line);
   }
-  return {meta.step, meta.tokens_seen};
 }
 
 void load_weights(const TrainConfig& config, const ModelConfig& model, Rig& rig, Exchange& host) {
@@ -78,9 +80,12 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
   else if (config.resume != "none")
     candidates = {config.resume};
   for (const fs::path& directory : candidates) {
-    RunState state;
-    const std::string failure = failure_anywhere(host, [&] { state = load_checkpoint(directory, config, rig); });
-    if (failure.empty()) return state;
+    CheckpointMetadata meta;
+    const std::string failure = failure_anywhere(host, [&] { meta = load_checkpoint(directory, rig); });
+    if (failure.empty()) {
+      log_resumed(directory, meta, config);
+      return {meta.step, meta.tokens_seen};
+    }
     if (directory == candidates.back()) {
       throw bad_input("{}; no good checkpoint is left to resume from. Use --resume none to begin anew", failure);
     }
