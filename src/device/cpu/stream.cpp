@@ -15,6 +15,14 @@ bool interrupted() {
   return running_on != nullptr && running_on->failed.load(std::memory_order_acquire);
 }
 
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+}  // namespace
+
 void Device::State::fail(std::exception_ptr e) {
   const std::lock_guard lock(error_mutex);
   if (!error) error = std::move(e);
@@ -84,12 +92,13 @@ void CpuStream::thread_main(int threads) {
 
 void CpuStream::execute(Item& item) {
   if (item.until && !item.until->passed) {
-    const auto begin = std::chrono::steady_clock::now();
+    const auto begin = Clock::now();
     item.until->await();
-    seconds_waited_ = seconds_waited_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    seconds_waited_ = seconds_waited_ + seconds_since(begin);
   }
   if (item.mark) item.mark->pass();  // also after an error: nobody must wait for ever
   if (!item.work || state_->failed.load(std::memory_order_acquire)) return;
+  const auto begin = state_->options.profile ? Clock::now() : Clock::time_point();
   running_on = state_.get();
   try {
     item.work();
@@ -97,6 +106,9 @@ void CpuStream::execute(Item& item) {
     state_->fail(std::current_exception());
   }
   running_on = nullptr;
+  if (!state_->options.profile) return;
+  const std::lock_guard lock(state_->profile_mutex);
+  state_->seconds_by_label[item.label] += seconds_since(begin);
 }
 
 bool CpuStream::run_one() {

@@ -40,6 +40,9 @@ struct Device::State {
   std::unique_ptr<Hazards> hazards;  // null unless options.check_hazards
   std::set<WaitSite> sites, ignored;
 
+  std::mutex profile_mutex;
+  std::map<std::string, double> seconds_by_label;
+
   /// The first error of any stream: all work after it is skipped, and the host sees it at its next synchronize().
   std::atomic<bool> failed{false};
   std::mutex error_mutex;

@@ -3,6 +3,7 @@
 // host under several legal orders, and each item's declared reads and writes are checked for a missing wait.
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -53,6 +54,7 @@ struct Options {
   bool check_hazards = false;  // report two unordered accesses of one range as an Error (tests)
   bool plan_only = false;      // drop all work: the plan walks the step without data
   int threads = 1;             // OpenMP threads of a compute stream
+  bool profile = false;        // add up the seconds of work by label
 };
 
 /// Where a wait() stands in the source, for the test that deletes each in turn.
@@ -72,6 +74,8 @@ class Device final : public sherd::Device {
   void host_access(const char* label, const Access& access);
   /// Tests: all wait sites met so far; and waits at `site` are left out from now on.
   std::set<WaitSite> wait_sites() const;
+  /// Seconds of work by label, with Options::profile; read after a synchronize().
+  std::map<std::string, double> profile() const;
   void ignore_waits_at(WaitSite site);
 
   struct State;  // shared by the device's streams and events (src/device/cpu/stream.hpp)
