@@ -3,6 +3,7 @@
 #include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/config/echo.hpp"
+#include "sherd/file/posix.hpp"
 #include "sherd/io/checkpoint.hpp"
 #include "sherd/io/safetensors.hpp"
 #include "sherd/train/state_io.hpp"
@@ -73,6 +74,27 @@ void load_weights(const TrainConfig& config, const ModelConfig& model, Rig& rig,
 
 }  // namespace
 
+namespace {
+
+/// Checkpoints later than where this run begins are another history: `--resume auto` would go on from them. They are
+/// kept, under a name that is not looked for.
+void set_aside_later(const fs::path& output, std::int64_t step, Exchange& host) {
+  const std::string failure = failure_anywhere(host, [&] {
+    if (host.rank() != 0) return;
+    for (const fs::path& later : list_checkpoints(output)) {
+      if (std::stoll(later.filename().string().substr(std::string_view("step-").size())) <= step) continue;
+      fs::path aside = output / ("replaced-" + later.filename().string());
+      for (int n = 2; fs::exists(aside); ++n)
+        aside = output / fmt::format("replaced-{}-{}", later.filename().string(), n);
+      rename_durably(later, aside);
+      log::info("{} is later than this run's beginning, step {}; kept as {}", later.string(), step, aside.string());
+    }
+  });
+  if (!failure.empty()) throw bad_input("{}", failure);
+}
+
+}  // namespace
+
 RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, Exchange& host) {
   std::vector<fs::path> candidates;
   if (config.resume == "auto")
@@ -84,6 +106,7 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     const std::string failure = failure_anywhere(host, [&] { meta = load_checkpoint(directory, rig); });
     if (failure.empty()) {
       log_resumed(directory, meta, config);
+      set_aside_later(config.output, meta.step, host);
       return {meta.step, meta.tokens_seen};
     }
     if (directory == candidates.back()) {
@@ -92,10 +115,12 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     if (host.rank() == 0) log::warn("{}; trying the next older checkpoint", failure);
   }
   load_weights(config, model, rig, host);
+  set_aside_later(config.output, 0, host);
   return {};
 }
 
 void save(const TrainConfig& config, const RunState& state, Rig& rig, Exchange& host) {
+  rig.synchronize();
   const fs::path output = config.output;
   const auto all_or_throw = [&](auto work) {
     const std::string failure = failure_anywhere(host, work);

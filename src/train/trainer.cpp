@@ -129,6 +129,7 @@ void Trainer::evaluate(const RunState& state) {
 /// Rank 0's clock decides for all.
 bool Trainer::out_of_time() const {
   if (config_.max_minutes <= 0) return false;
+  rig_.synchronize();
   const bool mine = seconds_since(start_) >= config_.max_minutes * 60;
   return host_.all_gather(mine ? "stop" : "go").front() == "stop";
 }

@@ -29,6 +29,12 @@ class Rig {
   /// Every parameter drawn from (seed, name, element): the same model on any number of ranks.
   void initialize(std::uint64_t seed);
 
+  /// Waits for both streams. Before the main thread calls MPI: the library is entered by one thread at a time.
+  void synchronize() {
+    compute_->synchronize();
+    comm_->synchronize();
+  }
+
   Mesh& mesh() { return mesh_; }
   Ops& ops() { return *ops_; }
   Stream& compute() { return *compute_; }

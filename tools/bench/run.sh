@@ -1,0 +1,100 @@
+#!/bin/bash
+# run.sh BUILD [PART ...]: the benchmarks behind docs/performance.md, as one table each: train, overlap, prepare, load,
+# collectives (all by default). Training is run beside PyTorch in turn where PYTHON (python3) has torch and transformers;
+# overlap needs root and iproute2. Everything is repeated REPEATS (5) times and medians are printed. The machine should be
+# otherwise idle.
+set -eu
+cd "$(dirname "$0")/../.."
+build=$1
+shift
+parts=${*:-train overlap prepare load collectives}
+bench=$build/tools/bench
+python=${PYTHON:-python3}
+repeats=${REPEATS:-5}
+threads=${THREADS:-$(nproc)}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+field() { sed -n "s/.*\"$1\": *\([0-9.eE+-]*\).*/\1/p" | head -n 1; }
+median() { sort -g | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
+column() { field "$1" <"$2"; }
+
+has_torch() { "$python" -c 'import torch, transformers' 2>/dev/null; }
+
+# train SHAPE BATCH DTYPE: ours and PyTorch's in turn, ratio pair by pair.
+train() {
+  local shape=$1 batch=$2 dtype=$3 i ours theirs
+  rm -f "$scratch"/ours "$scratch"/theirs "$scratch"/ratio "$scratch"/share "$scratch"/other
+  for ((i = 0; i < repeats; i++)); do
+    "$bench/train_bench" --config "tools/bench/shapes/$shape.json" --batch "$batch" --seq 512 --threads "$threads" \
+      --dtype "$dtype" --steps 3 --warmup 1 >"$scratch/line"
+    ours=$(column tokens_per_second "$scratch/line")
+    echo "$ours" >>"$scratch/ours"
+    column share_of_gemm_rate "$scratch/line" >>"$scratch/share"
+    column other_share "$scratch/line" >>"$scratch/other"
+    if has_torch; then
+      "$python" tools/bench/pytorch_bench.py --config "tools/bench/shapes/$shape.json" --batch "$batch" --seq 512 \
+        --threads "$threads" --dtype "$dtype" --steps 2 --warmup 1 2>/dev/null >"$scratch/line"
+      theirs=$(column tokens_per_second "$scratch/line")
+      echo "$theirs" >>"$scratch/theirs"
+      awk -v a="$ours" -v b="$theirs" 'BEGIN {print a / b}' >>"$scratch/ratio"
+    fi
+  done
+  printf '| %s, batch %s x 512, %s, %s threads | %.0f | %.0f%% | %.1f%% |' "$shape" "$batch" "$dtype" "$threads" \
+    "$(median <"$scratch/ours")" "$(median <"$scratch/share" | awk '{print 100 * $1}')" \
+    "$(median <"$scratch/other" | awk '{print 100 * $1}')"
+  if [ -s "$scratch/theirs" ]; then
+    printf ' %.0f | %.2f (%.2f to %.2f) |\n' "$(median <"$scratch/theirs")" "$(median <"$scratch/ratio")" \
+      "$(sort -g "$scratch/ratio" | head -n 1)" "$(sort -g "$scratch/ratio" | tail -n 1)"
+  else
+    printf ' not installed | |\n'
+  fi
+}
+
+train_table() {
+  echo "| shape | Sherd tokens/s | of the GEMM rate | outside GEMM and attention | PyTorch tokens/s | ratio (range) |"
+  echo "|---|---|---|---|---|---|"
+  train llama_30m 4 fp32
+  train llama_30m "${BF16_BATCH:-1}" bf16
+  train smollm_135m 2 fp32
+  if [ -n "${SMOLLM_BF16:-}" ]; then train smollm_135m 1 bf16; fi
+}
+
+# exposed = (step - step without communication) / communication alone, on two hosts with capped links.
+overlap_table() {
+  local rate=${RATE:-1gbit} i mode
+  export HOSTS_DIR=$scratch/hosts OMP_NUM_THREADS=1
+  tests/slurm/hosts.sh start -n 2 -s 1 -r "$rate"
+  trap 'tests/slurm/hosts.sh stop; rm -rf "$scratch"' EXIT
+  for ((i = 0; i < repeats; i++)); do
+    for mode in whole compute communication; do
+      tests/slurm/hosts.sh mpirun -n 2 --bind-to none "$PWD/$bench/train_bench" --config "$PWD/tools/bench/shapes/llama_30m.json" --batch 4 \
+        --seq 512 --threads 1 --mode "$mode" --steps 3 --warmup 1 >"$scratch/line"
+      column seconds_per_step "$scratch/line" >"$scratch/$mode"
+    done
+    awk -v w="$(cat "$scratch/whole")" -v c="$(cat "$scratch/compute")" -v m="$(cat "$scratch/communication")" \
+      'BEGIN {print (w - c) / m, w, c, m}' >>"$scratch/exposed"
+  done
+  tests/slurm/hosts.sh stop
+  trap 'rm -rf "$scratch"' EXIT
+  echo "| two hosts, links of $rate, 30M, full, fp32 | step | without communication | communication alone | exposed (range) |"
+  echo "|---|---|---|---|---|"
+  printf '| median of %s | %.2f s | %.2f s | %.2f s | %.0f%% (%.0f%% to %.0f%%) |\n' "$repeats" \
+    "$(awk '{print $2}' "$scratch/exposed" | median)" "$(awk '{print $3}' "$scratch/exposed" | median)" \
+    "$(awk '{print $4}' "$scratch/exposed" | median)" "$(awk '{print 100 * $1}' "$scratch/exposed" | median)" \
+    "$(awk '{print 100 * $1}' "$scratch/exposed" | sort -g | head -n 1)" \
+    "$(awk '{print 100 * $1}' "$scratch/exposed" | sort -g | tail -n 1)"
+}
+
+echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg)"
+for part in $parts; do
+  printf '\n## %s\n' "$part"
+  case $part in
+    train) train_table ;;
+    overlap) overlap_table ;;
+    prepare) "$bench/prepare_bench" inputs/chess_sample.jsonl 100 "$threads" || echo "(below its goal)" ;;
+    load) "$bench/load_bench" --dir "$scratch" --mib 2048 --ranks 4 ;;
+    collectives) tools/mpirun.sh 2 "$bench/collectives_bench" ;;
+    *) echo "run.sh: no part '$part'" >&2; exit 2 ;;
+  esac
+done
