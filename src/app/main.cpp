@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <new>
 #include <optional>
+#include <thread>
 
 #include "commands.hpp"
 #include "sherd/base/log.hpp"
@@ -15,6 +17,8 @@
 
 namespace sherd::app {
 namespace {
+
+constexpr std::chrono::seconds kTimeToTell{5};
 
 // The settings of every subcommand, and MPI for those that run on all ranks.
 struct Program {
@@ -112,6 +116,17 @@ ExitCode agree(const std::optional<Error>& mine, const std::optional<MpiSession>
   return static_cast<ExitCode>(*first);
 }
 
+/// Ends this process, and with it the job. What all ranks throw one of them tells; the others leave it the time to end
+/// them, and speak themselves if it does not.
+[[noreturn]] void end_with(const Error& error, const std::optional<MpiSession>& mpi) {
+  const bool many = mpi && mpi->size() > 1;
+  if (many && error.teller() >= 0 && error.teller() != mpi->rank()) std::this_thread::sleep_for(kTimeToTell);
+  report(error, mpi);
+  if (many) mpi->abort(error.code());  // the peers would wait for us
+  std::fflush(nullptr);
+  std::_Exit(static_cast<int>(error.code()));  // MPI_Finalize closes HDF5's files, and crashes over a full disk
+}
+
 int run(Program& program, const std::vector<std::string>& args) {
   const std::vector<Subcommand> offered = offered_by(program);
   if (asks_for_text(args)) {
@@ -142,10 +157,6 @@ int main(int argc, char** argv) {
   try {
     return sherd::app::run(program, {argv + 1, argv + argc});
   } catch (...) {
-    const sherd::Error error = sherd::app::current_error();
-    sherd::app::report(error, program.mpi);
-    if (program.mpi && program.mpi->size() > 1) program.mpi->abort(error.code());  // the peers would wait for us
-    std::fflush(nullptr);
-    std::_Exit(static_cast<int>(error.code()));  // MPI_Finalize closes HDF5's files, and crashes over a full disk
+    sherd::app::end_with(sherd::app::current_error(), program.mpi);
   }
 }

@@ -1,5 +1,6 @@
 // `sherd train`: config -> mesh -> plan -> model -> shard -> step -> checkpoint.
 #include <filesystem>
+#include <optional>
 
 #include "commands.hpp"
 #include "machine.hpp"
@@ -21,7 +22,8 @@ void require_same_config(const TrainConfig& config, Exchange& host) {
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
     throw usage_error("rank {} was started with other settings than rank 0: {}", rank,
-                      differing_fields(all[0], all[rank]).front());
+                      differing_fields(all[0], all[rank]).front())
+        .told_by(0);
   }
 }
 
@@ -63,14 +65,18 @@ void log_plan(const ModelConfig& model, const TrainingPlan& plan, const TrainCon
 
 int train(const TrainConfig& given, const MpiSession& mpi) {
   TrainConfig config = given;
-  validate(config, mpi.size());
   const std::unique_ptr<Exchange> host = mpi_exchange(mpi.world());
+  together(*host, [&] { validate(config, mpi.size()); });
   require_same_config(config, *host);
 
-  const ModelConfig model = load_model_config(config.model);
-  const Corpus corpus(config.data);
-  corpus.require_vocab(model.vocab_size);
-  if (host->rank() == 0) describe_run(config, model, corpus);
+  ModelConfig model;
+  std::optional<Corpus> corpus;
+  together(*host, [&] {
+    model = load_model_config(config.model);
+    corpus.emplace(config.data);
+    corpus->require_vocab(model.vocab_size);
+    if (host->rank() == 0) describe_run(config, model, *corpus);
+  });
 
   const NodeMap nodes = NodeMap::discover(mpi);
   const MeshOptions mesh{config.sharding, config.shard_size, config.comm_timeout, config.output};
@@ -89,7 +95,7 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   log_plan(model, plan, config);
 
   const RunState state = restore(config, model, rig, *host);
-  Trainer(config, model, corpus, rig, *host, gemm_rate).run(state);
+  Trainer(config, model, *corpus, rig, *host, gemm_rate).run(state);
   return static_cast<int>(ExitCode::done);
 }
 

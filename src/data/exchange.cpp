@@ -57,4 +57,20 @@ std::unique_ptr<Exchange> mpi_exchange(MPI_Comm comm) {
   return std::make_unique<MpiExchange>(comm);
 }
 
+void together(Exchange& peers, const std::function<void()>& work) {
+  std::string outcome;  // empty: well; else the exit code as one character, then the message
+  try {
+    work();
+  } catch (const Error& error) {
+    outcome = static_cast<char>(error.code()) + std::string(error.what());
+  } catch (const std::exception& error) {
+    outcome = static_cast<char>(ExitCode::internal) + std::string(error.what());
+  }
+  const std::vector<std::string> all = peers.all_gather(outcome);
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (all[rank].empty()) continue;
+    throw Error(static_cast<ExitCode>(all[rank].front()), all[rank].substr(1)).told_by(narrow<int>(rank));
+  }
+}
+
 }  // namespace sherd

@@ -109,7 +109,8 @@ Tokenizer obtain_tokenizer(const PrepareConfig& config, std::span<const InputFil
   });
   for (const std::string& other : peers.all_gather(tokenizer->sha256())) {
     if (other == tokenizer->sha256()) continue;
-    throw bad_input("{} is not the same file on all ranks; put it on a file system that they share", config.tokenizer);
+    throw bad_input("{} is not the same file on all ranks; put it on a file system that they share", config.tokenizer)
+        .told_by(0);
   }
   if (tokenizer->pieces() < config.train_tokenizer) {
     log::info("prepare: the text gives {} pieces, fewer than {}", tokenizer->pieces(), config.train_tokenizer);
@@ -198,7 +199,8 @@ PrepareReport prepare(const PrepareConfig& config, Exchange& peers) {
   }
   if (info.documents == 0) {
     throw bad_input("there is no document in {} ({} bytes, {} broken lines): an empty corpus trains nothing",
-                    names_of(config.inputs), total_bytes(inputs), result.bad_lines);
+                    names_of(config.inputs), total_bytes(inputs), result.bad_lines)
+        .told_by(0);
   }
   info.pieces = tokenizer.pieces();
   info.tokenizer_sha256 = tokenizer.sha256();

@@ -38,20 +38,6 @@ void for_each_piece(const fs::path& path, std::int64_t bytes,
 
 }  // namespace
 
-void together(Exchange& peers, const std::function<void()>& work) {
-  std::string outcome;  // empty: well; else the exit code as one character, then the message
-  try {
-    work();
-  } catch (const Error& error) {
-    outcome = static_cast<char>(error.code()) + std::string(error.what());
-  } catch (const std::exception& error) {
-    outcome = static_cast<char>(ExitCode::internal) + std::string(error.what());
-  }
-  for (const std::string& other : peers.all_gather(outcome)) {
-    if (!other.empty()) throw Error(static_cast<ExitCode>(other.front()), other.substr(1));
-  }
-}
-
 std::vector<PartCounts> gather_counts(const PartCounts& mine, Exchange& peers) {
   const std::vector<std::string> all = peers.all_gather({reinterpret_cast<const char*>(&mine), sizeof mine});
   std::vector<PartCounts> counts(all.size());

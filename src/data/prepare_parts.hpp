@@ -14,9 +14,6 @@
 
 namespace sherd {
 
-/// Runs `work` on every rank; if it throws on one, every rank throws what the lowest such rank threw.
-void together(Exchange& peers, const std::function<void()>& work);
-
 struct PartCounts {
   std::int64_t documents = 0, tokens = 0, bad_lines = 0;
 };

@@ -1,5 +1,7 @@
 #include "sherd/train/checkpointing.hpp"
 
+#include <optional>
+
 #include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/config/echo.hpp"
@@ -13,10 +15,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Runs `work` on this rank; empty if it went well on all ranks, else what went wrong, with the rank, the same
-/// everywhere.
+struct Failure {
+  std::string message;
+  int rank = 0;
+};
+
+/// Runs `work` on every rank; none if it went well on all, else what went wrong first, the same everywhere.
 template <class Work>
-std::string failure_anywhere(Exchange& host, Work work) {
+std::optional<Failure> failure_anywhere(Exchange& host, Work work) {
   std::string mine;
   try {
     work();
@@ -25,9 +31,9 @@ std::string failure_anywhere(Exchange& host, Work work) {
   }
   const std::vector<std::string> all = host.all_gather(mine);
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
-    if (!all[rank].empty()) return all.size() == 1 ? all[rank] : fmt::format("{} (rank {})", all[rank], rank);
+    if (!all[rank].empty()) return Failure{all[rank], narrow<int>(rank)};
   }
-  return "";
+  return {};
 }
 
 /// Rank 0 looks into the shared folder, for all.
@@ -64,11 +70,11 @@ void load_weights(const TrainConfig& config, const ModelConfig& model, Rig& rig,
   }
   SafetensorsModel::Options options;
   options.tied_embeddings = model.tied_embeddings;
-  const std::string failure = failure_anywhere(host, [&] {
+  const auto failure = failure_anywhere(host, [&] {
     SafetensorsModel from(config.model, options);
     load_state(rig, from, config.model, false);
   });
-  if (!failure.empty()) throw bad_input("{}", failure);
+  if (failure) throw bad_input("{}", failure->message).told_by(failure->rank);
   log::info("weights: {}", config.model);
 }
 
@@ -103,16 +109,18 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     candidates = {config.resume};
   for (const fs::path& directory : candidates) {
     CheckpointMetadata meta;
-    const std::string failure = failure_anywhere(host, [&] { meta = load_checkpoint(directory, rig); });
-    if (failure.empty()) {
+    const auto failure = failure_anywhere(host, [&] { meta = load_checkpoint(directory, rig); });
+    if (!failure) {
       log_resumed(directory, meta, config);
       set_aside_later(config.output, meta.step, host);
       return {meta.step, meta.tokens_seen};
     }
     if (directory == candidates.back()) {
-      throw bad_input("{}; no good checkpoint is left to resume from. Use --resume none to begin anew", failure);
+      throw bad_input("{}; no good checkpoint is left to resume from. Use --resume none to begin anew",
+                      failure->message)
+          .told_by(failure->rank);
     }
-    if (host.rank() == 0) log::warn("{}; trying the next older checkpoint", failure);
+    if (host.rank() == failure->rank) log::warn("{}; trying the next older checkpoint", failure->message);
   }
   load_weights(config, model, rig, host);
   set_aside_later(config.output, 0, host);
@@ -123,10 +131,11 @@ void save(const TrainConfig& config, const RunState& state, Rig& rig, Exchange& 
   rig.synchronize();
   const fs::path output = config.output;
   const auto all_or_throw = [&](auto work) {
-    const std::string failure = failure_anywhere(host, work);
-    if (!failure.empty()) {
+    const auto failure = failure_anywhere(host, work);
+    if (failure) {
       throw does_not_fit("the checkpoint of step {} was not written: {}. The checkpoints before it are untouched",
-                         state.step, failure);
+                         state.step, failure->message)
+          .told_by(failure->rank);
     }
   };
   all_or_throw([&] {

@@ -65,7 +65,8 @@ class BadCorpus(RunFolder):
 
     def test_a_corpus_that_is_not_there_or_is_none(self):
         shutil.move(self.path("corpus.h5"), self.path("kept.h5"))
-        self.refused(self.train(), BAD_INPUT, "corpus.h5", "sherd prepare")
+        for ranks in (1, 3):
+            self.refused(self.train(ranks=ranks), BAD_INPUT, "corpus.h5", "sherd prepare")
         self.write("corpus.h5", "not HDF5")
         self.refused(self.train(), BAD_INPUT, "corpus.h5", "HDF5")
         shutil.copy(self.path("kept.h5"), self.path("corpus.h5"))
@@ -106,11 +107,13 @@ class BadText(RunFolder):
             self.lines(*texts)
             self.refused(self.prepare(), BAD_INPUT, "there is no document in text.jsonl", "an empty corpus")
         self.lines("broken", "broken")
-        self.refused(self.prepare("--skip-bad-lines"), BAD_INPUT, "there is no document in text.jsonl",
-                     "2 broken lines")
+        for ranks in (1, 2):
+            self.refused(self.prepare("--skip-bad-lines", ranks=ranks), BAD_INPUT,
+                         "there is no document in text.jsonl", "2 broken lines")
 
     def test_a_text_that_is_not_there(self):
-        self.refused(self.prepare(), BAD_INPUT, "text.jsonl", "No such file")
+        for ranks in (1, 2):
+            self.refused(self.prepare(ranks=ranks), BAD_INPUT, "text.jsonl", "No such file")
 
     def test_a_tokenizer_that_is_none(self):
         self.lines('{"text": "e2e4 e7e5"}')

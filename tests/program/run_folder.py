@@ -126,10 +126,10 @@ class RunFolder(unittest.TestCase):
         return done
 
     def refused(self, done, code, *parts):
-        """The program ended with this code, and one error message holds all these parts."""
+        """The program ended with this code, and its one error message, on however many ranks, holds these parts."""
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         messages = [line for line in done.stderr.splitlines() if line.startswith("sherd: error: ")]
-        self.assertTrue(messages, done.stderr)
+        self.assertEqual(len(messages), 1, done.stderr)
         for part in parts:
             self.assertIn(part, messages[0])
 

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace sherd {
 
@@ -29,8 +30,16 @@ class Error : public std::runtime_error {
   ExitCode code() const { return code_; }
   const std::source_location& where() const { return at_; }
 
+  /// For an error that every rank throws: `rank`, where it comes from, tells it for all.
+  Error told_by(int rank) && {
+    teller_ = rank;
+    return std::move(*this);
+  }
+  int teller() const { return teller_; }  // -1: whoever throws it
+
  private:
   ExitCode code_;
+  int teller_ = -1;
   std::source_location at_;
 };
 

@@ -1,8 +1,9 @@
 #pragma once
-// What the ranks of `sherd prepare` tell each other: a few short strings. (Training uses comm/'s Communicator;
-// preparing a corpus needs no device, no stream and no mesh.)
+// What the ranks tell each other outside of a step: a few short strings, and what went wrong. (A step uses comm/'s
+// Communicator; this needs no device, no stream and no mesh.)
 #include <mpi.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,5 +21,8 @@ class Exchange {
 
 std::unique_ptr<Exchange> self_exchange();              // one process, no MPI call
 std::unique_ptr<Exchange> mpi_exchange(MPI_Comm comm);  // comm is borrowed; one thread calls
+
+/// Runs `work` on every rank; if it throws on one, every rank throws what the lowest such rank threw. Collective.
+void together(Exchange& peers, const std::function<void()>& work);
 
 }  // namespace sherd
