@@ -62,7 +62,6 @@ look_for_build() {
   need header hdf5.h libhdf5-openmpi-dev module:hdf5
   need header sentencepiece_processor.h libsentencepiece-dev spack:sentencepiece
   need header dnnl.hpp libdnnl-dev spack:onednn
-  need header CLI/CLI.hpp libcli11-dev spack:cli11
   need header fmt/core.h libfmt-dev spack:fmt
   need header spdlog/spdlog.h libspdlog-dev spack:spdlog
   need header nlohmann/json.hpp nlohmann-json3-dev spack:nlohmann-json
@@ -123,7 +122,11 @@ look() {
   look_for_build
   case $1 in
     --test) look_for_tests ;;
-    --bench) need header benchmark/benchmark.h libbenchmark-dev spack:benchmark ;;
+    --bench)
+      look_for_tests
+      need header benchmark/benchmark.h libbenchmark-dev spack:benchmark
+      need header CLI/CLI.hpp libcli11-dev spack:cli11
+      ;;
   esac
 }
 
