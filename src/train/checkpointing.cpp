@@ -85,7 +85,7 @@ namespace {
 /// Checkpoints later than where this run begins are another history: `--resume auto` would go on from them. They are
 /// kept, under a name that is not looked for.
 void set_aside_later(const fs::path& output, std::int64_t step, Exchange& host) {
-  const std::string failure = failure_anywhere(host, [&] {
+  const auto failure = failure_anywhere(host, [&] {
     if (host.rank() != 0) return;
     for (const fs::path& later : list_checkpoints(output)) {
       if (std::stoll(later.filename().string().substr(std::string_view("step-").size())) <= step) continue;
@@ -96,7 +96,7 @@ void set_aside_later(const fs::path& output, std::int64_t step, Exchange& host) 
       log::info("{} is later than this run's beginning, step {}; kept as {}", later.string(), step, aside.string());
     }
   });
-  if (!failure.empty()) throw bad_input("{}", failure);
+  if (failure) throw bad_input("{}", failure->message).told_by(failure->rank);
 }
 
 }  // namespace
