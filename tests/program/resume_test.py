@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """resume_test.py SHERD MPIRUN SAMPLE: a run that was interrupted goes on as if it had not been."""
 import json
+import os
 import shutil
 
 from run_folder import BAD_INPUT, SHAPE, RunFolder, elements, flip_byte, main, shapes
@@ -73,6 +74,18 @@ class Resume(RunFolder):
         self.assertIn("resumed from run/step-00000003", done.stdout)
         self.assertNotIn("resumed from run/step-00000006", done.stdout)
         self.assertEqual([line["step"] for line in self.metrics()[6:]], [4, 5, 6, 7, 8])
+        self.assertTrue(os.path.isdir(self.path("run/replaced-step-00000006")))  # nothing is lost
+
+    def test_a_new_beginning_sets_later_checkpoints_aside(self):
+        self.trained(*BATCH, steps=4)
+        done = self.trained(*BATCH, "--resume", "none", "--save-every", "2", steps=3)
+        self.assertIn("run/step-00000004 is later than this run's beginning", done.stdout)
+        self.assertEqual(self.checkpoints(), ["step-00000002", "step-00000003"])
+        self.assertIn("resumed from run/step-00000003", self.trained(*BATCH, steps=5).stdout)
+        self.trained(*BATCH, "--resume", "none", steps=1)
+        self.assertEqual(self.checkpoints(), ["step-00000001"])
+        aside = sorted(name for name in os.listdir(self.path("run")) if name.startswith("replaced-"))
+        self.assertEqual(aside, [f"replaced-step-0000000{step}" for step in (3, 4, 5)])
 
     def test_without_a_good_checkpoint_nothing_is_begun_anew(self):
         self.trained(*BATCH, steps=2, ranks=2)
