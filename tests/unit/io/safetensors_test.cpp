@@ -181,7 +181,7 @@ TEST(Safetensors, DirectoryWithIndex) {
 
 TEST(Safetensors, MissingModelsSayWhatToDo) {
   const TemporaryDirectory dir;
-  EXPECT_BAD_INPUT(SafetensorsModel(dir / "none"), "fetch it with sherd-fetch");
+  EXPECT_BAD_INPUT(SafetensorsModel(dir / "none"), "there is no such model");
   EXPECT_BAD_INPUT(SafetensorsModel(dir.path()), "pickled .bin and .pt files are not read");
 }
 
