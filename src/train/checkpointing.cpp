@@ -1,5 +1,6 @@
 #include "sherd/train/checkpointing.hpp"
 
+#include <algorithm>
 #include <optional>
 
 #include "sherd/base/log.hpp"
@@ -48,6 +49,12 @@ std::vector<fs::path> checkpoints_of(const fs::path& output, Exchange& host) {
     found.emplace_back(all.substr(at, end - at));
   }
   return found;
+}
+
+/// Of the ranks before this one, those that write: the first replica's, whose ranks need not be the first ones.
+int writers_before(const Mesh& mesh) {
+  const auto begin = mesh.layout.position.begin();
+  return narrow<int>(std::count_if(begin, begin + mesh.world_rank, [&](int p) { return p < mesh.shard_size(); }));
 }
 
 CheckpointMetadata load_checkpoint(const fs::path& directory, Rig& rig) {
@@ -144,7 +151,7 @@ void save(const TrainConfig& config, const RunState& state, Rig& rig, Exchange& 
   std::string part;
   all_or_throw([&] {
     if (rig.mesh().replicate->rank() != 0) return;
-    CheckpointWriter writer(output, state.step, host.rank());
+    CheckpointWriter writer(output, state.step, writers_before(rig.mesh()));
     save_state(rig, writer);
     part = writer.finish();
   });

@@ -81,8 +81,7 @@ std::uint64_t hash_state(ShardedModel& model) {
 
 }  // namespace
 
-RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
-  const ModelConfig config = small_llama(spec);
+TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(small_llama(spec)) {
   const NodeMap nodes = nodes_of(spec);
   const MeshOptions mesh_options{spec.strategy, spec.shard_size, 20, ""};
   RigOptions options;
@@ -95,23 +94,30 @@ RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
   options.step.loss_chunk = 7;
   options.step.max_grad_norm = spec.max_grad_norm;
 
-  RunResult result;
   const auto planned = [&](Arena& persistent) { return Mesh::planned(nodes, mesh_options, persistent); };
-  result.plan = plan_training(config, options, planned);
-  cpu::Device device(spec.device);
-  if (ignored != nullptr) device.ignore_waits_at(*ignored);
+  plan_ = plan_training(config_, options, planned);
+  device_ = std::make_unique<cpu::Device>(spec.device);
+  if (ignored != nullptr) device_->ignore_waits_at(*ignored);
   const auto make_mesh = [&](Arena& persistent) {
     return spec.alone ? planned(persistent) : Mesh::make(session(), nodes, mesh_options, persistent);
   };
-  Rig rig(device, {make_mesh, &cpu::make_ops}, config, options,
-          device.arena("persistent", result.plan.persistent_bytes),
-          device.arena("activations", result.plan.activation_bytes));
+  rig_ = std::make_unique<Rig>(*device_, Rig::Makers{make_mesh, &cpu::make_ops}, config_, options,
+                               device_->arena("persistent", plan_.persistent_bytes),
+                               device_->arena("activations", plan_.activation_bytes));
+}
+
+RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
+  TestRig test(spec, ignored);
+  Rig& rig = test.rig();
+  const std::int64_t vocab = small_llama(spec).vocab_size;
+  RunResult result;
+  result.plan = test.plan();
   rig.initialize(42);
   for (std::int64_t step = 0; step < spec.steps; ++step) {
     const Traffic shard = rig.mesh().shard->traffic(), replicate = rig.mesh().replicate->traffic(),
                   world = rig.mesh().world->traffic();
     const std::vector<HostBatch> batches =
-        batches_of(spec, step, rig.mesh().world->rank(), rig.mesh().world->size(), config.vocab_size);
+        batches_of(spec, step, rig.mesh().world->rank(), rig.mesh().world->size(), vocab);
     const StepResult r = rig.step().run(step, batches, 0.01);
     rig.comm().synchronize();  // the gathers for the next step count, too
     result.losses.push_back(r.loss);
@@ -121,13 +127,13 @@ RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
     result.world = rig.mesh().world->traffic() - world;
   }
   const std::vector<HostBatch> held_out =
-      batches_of(spec, 999, rig.mesh().world->rank(), rig.mesh().world->size(), config.vocab_size);
+      batches_of(spec, 999, rig.mesh().world->rank(), rig.mesh().world->size(), vocab);
   std::size_t next = 0;
   result.evaluation = rig.step().evaluate([&] { return next < held_out.size() ? &held_out[next++] : nullptr; });
   result.state_hash = hash_state(rig.model());
   result.persistent_bytes = rig.persistent().high_water();
   result.activation_bytes = rig.activations().high_water();
-  result.wait_sites = device.wait_sites();
+  result.wait_sites = test.device().wait_sites();
   return result;
 }
 

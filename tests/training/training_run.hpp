@@ -39,6 +39,22 @@ struct RunResult {
 };
 
 ModelConfig small_llama(const RunSpec& spec);
+
+/// The planned memory and the rig of such a run. Collective over the job unless spec.alone.
+class TestRig {
+ public:
+  explicit TestRig(const RunSpec& spec, const cpu::WaitSite* ignored = nullptr);
+  Rig& rig() { return *rig_; }
+  const TrainingPlan& plan() const { return plan_; }
+  const cpu::Device& device() const { return *device_; }
+
+ private:
+  ModelConfig config_;  // the rig refers to it
+  TrainingPlan plan_;
+  std::unique_ptr<cpu::Device> device_;
+  std::unique_ptr<Rig> rig_;
+};
+
 /// Collective over the job unless spec.alone. `ignored`: waits at this site are left out.
 RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored = nullptr);
 
