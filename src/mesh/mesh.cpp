@@ -1,9 +1,7 @@
 #include "sherd/mesh/mesh.hpp"
 
-#include <cstdlib>
 #include <functional>
 
-#include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 
 namespace sherd {
@@ -59,11 +57,7 @@ Mesh without_axes(NodeMap nodes, const MeshOptions& options, int world_rank) {
 }  // namespace
 
 Mesh Mesh::make(const MpiSession& session, const MeshOptions& options, Arena& persistent) {
-  NodeMap nodes = NodeMap::discover(session);
-  const char* slurm = std::getenv("SLURM_JOB_NUM_NODES");
-  const std::string doubt = slurm_disagreement(nodes.nodes(), slurm != nullptr ? slurm : std::getenv("SLURM_NNODES"));
-  if (session.rank() == 0 && !doubt.empty()) log::warn("{}", doubt);
-  return make(session, std::move(nodes), options, persistent);
+  return make(session, NodeMap::discover(session), options, persistent);
 }
 
 Mesh Mesh::make(const MpiSession& session, NodeMap nodes, const MeshOptions& options, Arena& persistent) {

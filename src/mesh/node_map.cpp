@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 
+#include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 
 namespace sherd {
@@ -55,7 +57,11 @@ NodeMap NodeMap::discover(const MpiSession& session) {
     const char* at = names.data() + r * sizeof name;
     hosts.emplace_back(at, ::strnlen(at, sizeof name));
   }
-  return from_keys(keys, hosts);
+  NodeMap map = from_keys(keys, hosts);
+  const char* slurm = std::getenv("SLURM_JOB_NUM_NODES");
+  const std::string doubt = slurm_disagreement(map.nodes(), slurm != nullptr ? slurm : std::getenv("SLURM_NNODES"));
+  if (session.rank() == 0 && !doubt.empty()) log::warn("{}", doubt);
+  return map;
 }
 
 NodeMap NodeMap::even(int ranks, int nodes) {

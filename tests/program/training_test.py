@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """training_test.py SHERD MPIRUN SAMPLE: what a run says and counts, with hybrid sharding and with demo-compat."""
 import json
+import os
 import re
 
 from run_folder import RunFolder, main
@@ -28,6 +29,16 @@ class Hybrid(RunFolder):
             self.assertEqual(sent["replicate"], {"all_reduce": {"calls": 4, "bytes": half}})  # once a step
             self.assertEqual(list(sent["world"]), ["all_reduce"])
             self.assertLess(sent["world"]["all_reduce"]["bytes"], 100)  # scalars
+
+    def test_slurm_counts_other_nodes(self):
+        doubt = "MPI found 1 node(s), Slurm's job has 2"
+        for nodes, said in (("2", 1), ("1", 0)):
+            environment = {**os.environ, "SLURM_JOB_NUM_NODES": nodes}
+            done = self.trained(output=f"run{nodes}", steps=1, ranks=2, env=environment)
+            self.assertEqual(done.stderr.count(doubt), said, done.stderr)
+
+    def test_without_evaluation_no_loss_is_made_up(self):
+        self.assertNotIn("held-out loss", self.trained("--eval-batches", "0", steps=1).stdout)
 
     def test_the_losses_of_every_sharding_agree(self):
         losses = []

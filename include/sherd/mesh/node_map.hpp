@@ -23,7 +23,7 @@ struct NodeMap {
   /// "rank 3 (node1)"
   std::string name_of(int rank) const;
 
-  /// Collective over the world.
+  /// Collective over the world. Rank 0 warns when Slurm's view differs.
   static NodeMap discover(const MpiSession& session);
   /// What a plan assumes: `ranks` spread evenly and contiguously over node0, node1, ...
   static NodeMap even(int ranks, int nodes);
