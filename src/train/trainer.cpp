@@ -113,7 +113,7 @@ StepReport Trainer::report(const StepResult& result, const RunState& state, doub
 }
 
 void Trainer::evaluate(const RunState& state) {
-  if (eval_bins_.size() == 0) return;
+  if (eval_bins_.size() == 0 || config_.eval_batches == 0) return;
   Loader loader = Loader::evaluation(corpus_, eval_bins_, loader_options(0), config_.eval_batches);
   std::int64_t left = loader.steps() * config_.gradient_accumulation_steps;
   const double loss = rig_.step().evaluate([&] { return left-- > 0 ? &loader.next() : nullptr; });

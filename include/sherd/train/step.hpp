@@ -60,11 +60,11 @@ class TrainStep {
   StepOptions options_;
   Tensor rope_table_;
   Tensor batches_;   // (A, 3, B, T) i32: tokens, targets, doc_start
-  Tensor scalars_;   // (8) f32, in the order of the enum in step.cpp
+  Tensor scalars_;   // (7) f32, in the order of the enum in step.cpp
   Tensor divisors_;  // (A) f32
   Pass pass_;
   std::vector<float> host_scalars_, host_divisors_;
-  std::array<float, 3> report_{};  // loss, norm, squares
+  std::array<float, 3> report_{};  // loss, squares, norm
   std::unique_ptr<Event> divisor_ready_, divisor_done_, loss_ready_, loss_done_;
 };
 
