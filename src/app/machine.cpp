@@ -1,10 +1,10 @@
 #include "machine.hpp"
 
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "sherd/base/narrow.hpp"
 #include "sherd/device/cpu/device.hpp"
@@ -13,15 +13,32 @@
 
 namespace sherd::app {
 
-int threads_per_rank(std::int64_t wanted, const NodeMap& nodes, int rank) {
+int share_of_cores(const std::vector<std::set<int>>& bound, const NodeMap& nodes, int rank) {
+  const std::set<int>& mine = bound[static_cast<std::size_t>(rank)];
+  double share = 0;
+  for (const int core : mine) {
+    int users = 0;
+    for (const int other : nodes.ranks_of(nodes.place[static_cast<std::size_t>(rank)].node))
+      users += bound[static_cast<std::size_t>(other)].contains(core) ? 1 : 0;
+    share += 1.0 / users;
+  }
+  return std::max(1, static_cast<int>(share + 1e-6));
+}
+
+int threads_per_rank(std::int64_t wanted, const NodeMap& nodes, Exchange& host) {
   if (wanted > 0) return narrow<int>(wanted);
-  cpu_set_t bound;
-  CPU_ZERO(&bound);
-  const int mine = sched_getaffinity(0, sizeof bound, &bound) == 0 ? CPU_COUNT(&bound) : 1;
-  const auto online = narrow<int>(sysconf(_SC_NPROCESSORS_ONLN));
-  if (mine < online) return std::max(mine, 1);  // the launcher has dealt out the cores
-  const int node = nodes.place[static_cast<std::size_t>(rank)].node;
-  return std::max(1, mine / narrow<int>(nodes.ranks_of(node).size()));
+  cpu_set_t mine;
+  CPU_ZERO(&mine);
+  if (sched_getaffinity(0, sizeof mine, &mine) != 0) CPU_SET(0, &mine);  // more than 1024 cores: --threads says it
+  std::vector<std::set<int>> bound;
+  for (const std::string& mask : host.all_gather({reinterpret_cast<const char*>(&mine), sizeof mine})) {
+    cpu_set_t cores;
+    std::memcpy(&cores, mask.data(), sizeof cores);
+    std::set<int>& list = bound.emplace_back();
+    for (int core = 0; core < CPU_SETSIZE; ++core)
+      if (CPU_ISSET(core, &cores)) list.insert(core);
+  }
+  return share_of_cores(bound, nodes, host.rank());
 }
 
 double world_gemm_rate(DType dtype, int threads, Exchange& host) {

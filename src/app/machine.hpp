@@ -1,7 +1,9 @@
 #pragma once
 // What a run takes from the machine under it: threads, and the rate of its products.
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "sherd/base/dtype.hpp"
 #include "sherd/data/exchange.hpp"
@@ -10,8 +12,11 @@
 
 namespace sherd::app {
 
-/// `wanted`, or, if 0, the cores this rank may use: those it is bound to, else its share of the node's.
-int threads_per_rank(std::int64_t wanted, const NodeMap& nodes, int rank);
+/// `wanted`, or, if 0, this rank's share of the cores it may run on, which others of its node may be bound to as well:
+/// mpirun binds several ranks to one socket. Collective.
+int threads_per_rank(std::int64_t wanted, const NodeMap& nodes, Exchange& host);
+/// The share of rank `rank`, when rank r may run on the cores bound[r], by number.
+int share_of_cores(const std::vector<std::set<int>>& bound, const NodeMap& nodes, int rank);
 
 /// FLOP/s of products over all ranks, measured by all at once: what MFU is a share of. Collective.
 double world_gemm_rate(DType dtype, int threads, Exchange& host);

@@ -84,7 +84,7 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   const TrainingPlan plan =
       plan_training(model, options, [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
 
-  const int threads = threads_per_rank(config.threads, nodes, mpi.rank());
+  const int threads = threads_per_rank(config.threads, nodes, *host);
   const std::unique_ptr<Device> device =
       make_device(config.device, threads, nodes.place[static_cast<std::size_t>(mpi.rank())].local_rank);
   const double gemm_rate = world_gemm_rate(options.shard.param_dtype, threads, *host);
