@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <optional>
 #include <thread>
@@ -87,6 +88,8 @@ Error current_error() {
     return e;
   } catch (const std::bad_alloc&) {
     return does_not_fit("out of memory; give the job more, or choose a smaller batch, sequence or model");
+  } catch (const std::filesystem::filesystem_error& e) {  // a folder that may not be read or made
+    return bad_input("{}", e.what());
   } catch (const std::exception& e) {
     return {ExitCode::internal, e.what()};
   }

@@ -1,5 +1,7 @@
 #include "sherd/data/exchange.hpp"
 
+#include <filesystem>
+
 #include "sherd/base/error.hpp"
 #include "sherd/base/narrow.hpp"
 
@@ -14,7 +16,7 @@ class SelfExchange : public Exchange {
 };
 
 void require_success(int result, const char* call) {
-  if (result != MPI_SUCCESS) throw comm_error("{} failed ({}) while preparing a corpus", call, result);
+  if (result != MPI_SUCCESS) throw comm_error("{} failed ({})", call, result);
 }
 
 class MpiExchange : public Exchange {
@@ -63,6 +65,8 @@ void together(Exchange& peers, const std::function<void()>& work) {
     work();
   } catch (const Error& error) {
     outcome = static_cast<char>(error.code()) + std::string(error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    outcome = static_cast<char>(ExitCode::bad_input) + std::string(error.what());
   } catch (const std::exception& error) {
     outcome = static_cast<char>(ExitCode::internal) + std::string(error.what());
   }

@@ -145,6 +145,11 @@ class BadSettings(RunFolder):
         self.refused(self.sherd("train", "--config", "run.toml"), USAGE, "run.toml:2: there is no learning-rat",
                      "did you mean learning-rate?")
 
+    def test_an_output_that_cannot_be_made(self):
+        for ranks in (1, 2):
+            self.refused(self.train("--output", "corpus.h5/run", ranks=ranks), BAD_INPUT, "corpus.h5/run",
+                         "Not a directory")
+
     def test_what_is_missing(self):
         self.refused(self.sherd("train", "--data", "corpus.h5"), USAGE, "--model is missing")
         self.refused(self.sherd("train", "--model", "model"), USAGE, "--data is missing")
