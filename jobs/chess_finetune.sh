@@ -126,5 +126,9 @@ weights=()
 if ! compgen -G "$model/*.safetensors" >/dev/null; then weights=(--from-scratch); fi
 step "$sherd" train --config "$config" --model "$model" "${weights[@]}" --data "$corpus" --output "$output" \
   --total-batch-size "$total_batch_size" --batch-size-per-device "$batch_size" "$@"
+if [ -e "$output/hf" ]; then  # of an earlier job with this OUTPUT; sherd export overwrites nothing
+  rm -rf "$output/hf.old"
+  mv "$output/hf" "$output/hf.old"
+fi
 alone "$sherd" export --checkpoint "$output" --output "$output/hf" "${export_tokenizer[@]}"
 echo "chess_finetune.sh: the model is in $output/hf, the metrics are in $output/metrics.jsonl"

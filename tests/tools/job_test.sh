@@ -53,6 +53,10 @@ expect "exports at the end, on one rank" says \
   "--ntasks=1 .*/sherd export --checkpoint $work/out/chess-7 --output $work/out/chess-7/hf\$"
 expect "finds the configuration beside the original script" says "--config $root/inputs/chess_finetune.toml"
 
+mkdir "$work/out/chess-7/hf"
+job
+expect "a second job puts the first one's export aside" test -d "$work/out/chess-7/hf.old" -a ! -e "$work/out/chess-7/hf"
+
 job MODEL=
 expect "the default model has the settings it was made for" says \
   "--config $root/inputs/chess_tiny.toml --model $root/inputs/chess_tiny --from-scratch"
