@@ -113,7 +113,8 @@ StepResult TrainStep::run(std::int64_t number, std::span<const HostBatch> batche
     throw numerical_error(
         "step {}: loss {} and gradient norm {}; both must be finite. Resume from the last checkpoint with "
         "a lower --learning-rate, a longer --warmup-ratio, or --dtype fp32",
-        number, result.loss, result.grad_norm);
+        number, result.loss, result.grad_norm)
+        .told_by(0);  // all ranks have the same numbers
   }
   return result;
 }
