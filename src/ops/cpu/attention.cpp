@@ -32,26 +32,34 @@ struct Scratch {
 };
 
 /// One row of scores becomes e^(score - m), zero where unseen; m, l and the row of o follow a new largest score.
-void softmax_row(float* scores, Seen keys, std::int64_t count, float& m, float& l, float* o, std::int64_t d) {
-  std::fill(scores, scores + keys.begin, 0.0f);
-  std::fill(scores + keys.end, scores + count, 0.0f);
+/// `width` and `stride` are multiples of kMicroCols, as the first lines tell the compiler: no loop has a scalar tail.
+void softmax_row(float* scores, Seen keys, std::int64_t width, float& m, float& l, float* o, std::int64_t stride) {
+  const std::int64_t n = width / kMicroCols * kMicroCols, d = stride / kMicroCols * kMicroCols;
+  const auto fill_unseen = [&](float value) {
+    std::fill(scores, scores + keys.begin, value);
+    std::fill(scores + keys.end, scores + n, value);
+  };
+  const bool whole = keys.begin == 0 && keys.end == n;
+  if (keys.begin == keys.end) return std::fill(scores, scores + n, 0.0f);
+  if (!whole) fill_unseen(-std::numeric_limits<float>::infinity());
   float top = m;
 #pragma omp simd reduction(max : top)
-  for (std::int64_t j = keys.begin; j < keys.end; ++j) top = scores[j] > top ? scores[j] : top;
+  for (std::int64_t j = 0; j < n; ++j) top = scores[j] > top ? scores[j] : top;
   if (top > m) {
-    const float shrink = fast_exp(m - top);
+    const float shrink = fast_exp_to_88(m - top);
     m = top;
     l *= shrink;
 #pragma omp simd
     for (std::int64_t j = 0; j < d; ++j) o[j] *= shrink;
   }
-  float sum = 0;
+  float sum = 0;  // the unseen add e^-87.3 to it, which is nothing beside the 1 of the largest score in l
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-    scores[j] = fast_exp(scores[j] - top);
+  for (std::int64_t j = 0; j < n; ++j) {
+    scores[j] = fast_exp_to_88(scores[j] - top);
     sum += scores[j];
   }
   l += sum;
+  if (!whole) fill_unseen(0.0f);
 }
 
 template <class A>
@@ -93,10 +101,10 @@ class Forward {
       const std::int64_t end = std::min(last, t + kStrip), visible = std::min(count, end - key);
       if (visible <= 0) continue;
       const std::int64_t row = g * kQueries + t - first;
-      tile_product<false>(end - t, round_up(visible, kMicroCols), d, s.q + row * stride, stride, s.keys, kKeys,
-                          s.scores, kKeys, false);
+      const std::int64_t width = round_up(visible, kMicroCols);
+      tile_product<false>(end - t, width, d, s.q + row * stride, stride, s.keys, kKeys, s.scores, kKeys, false);
       for (std::int64_t i = 0; i < end - t; ++i)
-        softmax_row(s.scores + i * kKeys, seen(t + i, start[t + i], key, visible), visible, s.m[row + i], s.l[row + i],
+        softmax_row(s.scores + i * kKeys, seen(t + i, start[t + i], key, visible), width, s.m[row + i], s.l[row + i],
                     s.o + (row + i) * stride, stride);
       tile_product<false>(end - t, stride, visible, s.scores, kKeys, s.values, stride, s.o + row * stride, stride,
                           true);

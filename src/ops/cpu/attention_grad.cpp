@@ -1,7 +1,11 @@
 // Causal attention in tiles, Dao, arXiv:2307.08691, backward. P = e^(scores - lse), dV = P^T dO, dP = dO V^T,
-// dS = P (dP - delta) / sqrt(D), dQ = dS K, dK = dS^T Q. Two kinds of tasks make P and dS tile by tile: one owns a tile
-// of keys and sums dK and dV over the queries and heads that see it, the other owns a tile of queries and sums dQ over
-// its keys. So every sum has one owner and one order, whatever the number of threads.
+// dS = P (dP - delta) / sqrt(D), dQ = dS K, dK = dS^T Q. There are two ways, chosen by the shape alone:
+// * One pass: a task owns all queries and keys of a key/value head, makes P and dS once per tile (5 products), and sums
+//   dQ of the head's group in f32 scratch memory.
+// * Two passes, where there are few heads or dQ is large: a task owns a tile of keys and sums dK and dV over the
+// queries
+//   and heads that see it, or owns a tile of queries and sums dQ over its keys. Each makes P and dS anew (7 products).
+// Either way every sum has one owner and one order, whatever the number of threads.
 #include <utility>
 
 #include "attention_tile.hpp"
@@ -36,23 +40,37 @@ struct Scratch {
 };
 static_assert(kQueries == kKeys);  // sum_a and sum_b serve both
 
+/// Floats of dQ (G, T, D) for one key/value head.
+std::int64_t dq_floats(const AttentionShape& shape) {
+  return shape.group() * shape.t * padded(shape.heads.dim);
+}
+
+/// Whether there are heads enough for one task each to be fast, and memory enough for 8 workers' dQ. The number of
+/// threads has no say, for the two ways round differently.
+bool in_one_pass(const AttentionShape& shape, std::int64_t workspace_floats) {
+  return shape.b * shape.heads.kv >= 4 && (Scratch::floats(shape.heads.dim) + dq_floats(shape)) * 8 <= workspace_floats;
+}
+
 /// A run of rows [first, first + count) of one sequence.
 struct Span {
   std::int64_t first, count;
   std::int64_t end() const { return first + count; }
 };
 
-/// scores and dp become P and dS; zero where unseen.
-void softmax_grad_row(float* scores, float* dp, Seen keys, std::int64_t count, float lse, float delta, float scale) {
-  for (float* row : {scores, dp}) {
-    std::fill(row, row + keys.begin, 0.0f);
-    std::fill(row + keys.end, row + count, 0.0f);
-  }
+/// scores and dp become P and dS; zero where unseen. `width` is a multiple of kMicroCols, as the first line tells the
+/// compiler: the loop has no scalar tail.
+void softmax_grad_row(float* scores, float* dp, Seen keys, std::int64_t width, float lse, float delta, float scale) {
+  const std::int64_t n = width / kMicroCols * kMicroCols;
 #pragma omp simd
-  for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-    const float p = fast_exp(scores[j] * scale - lse);
+  for (std::int64_t j = 0; j < n; ++j) {
+    const float p = fast_exp_to_88(scores[j] * scale - lse);
     dp[j] = p * (dp[j] - delta) * scale;
     scores[j] = p;
+  }
+  if (keys.begin == 0 && keys.end == n) return;
+  for (float* row : {scores, dp}) {
+    std::fill(row, row + keys.begin, 0.0f);
+    std::fill(row + keys.end, row + n, 0.0f);
   }
 }
 
@@ -63,10 +81,21 @@ class Backward {
            const float* delta, Tensor dqkv)
       : shape_(shape), qkv_(qkv), doc_start_(doc_start), dout_(dout), lse_(lse), delta_(delta), dqkv_(dqkv) {}
 
-  /// dK and dV of one tile of keys.
-  void key_task(std::int64_t b, std::int64_t kv, Span keys, const Scratch& s) const {
+  /// dK, dV and dQ of one key/value head and the heads that read it. dq: scratch memory of dq_floats.
+  void head_task(std::int64_t b, std::int64_t kv, const Scratch& s, float* dq) const {
+    const std::int64_t size = shape_.t * padded(shape_.heads.dim);
+    std::fill(dq, dq + shape_.group() * size, 0.0f);
+    for (std::int64_t key = 0; key < shape_.t; key += kKeys)
+      key_task(b, kv, {key, std::min(kKeys, shape_.t - key)}, s, dq);
+    for (std::int64_t g = 0; g < shape_.group(); ++g)
+      store_rows(dq + g * size, shape_.t, shape_.heads.dim, rows<A>(dqkv_, b, kv * shape_.group() + g, 0));
+  }
+
+  /// dK and dV of one tile of keys; what it gives to dQ is added to dq (G, T, D) unless that is null.
+  void key_task(std::int64_t b, std::int64_t kv, Span keys, const Scratch& s, float* dq = nullptr) const {
     const std::int64_t d = shape_.heads.dim, stride = padded(d), key_head = shape_.heads.query + kv;
     load_keys(b, kv, keys, s);
+    if (dq) load_rows(rows<const A>(qkv_, b, key_head, keys.first), keys.count, d, 1.0f, s.keys);
     std::fill(s.sum_a, s.sum_a + kKeys * stride, 0.0f);
     std::fill(s.sum_b, s.sum_b + kKeys * stride, 0.0f);
     for (std::int64_t first = keys.first; first < shape_.t; first += kQueries) {
@@ -75,8 +104,8 @@ class Backward {
       for (std::int64_t g = 0; g < shape_.group(); ++g) {
         load_queries(b, kv * shape_.group() + g, queries, s);
         scores(b, kv * shape_.group() + g, queries, keys, s);
-        tile_product<true>(keys.count, stride, queries.count, s.ds, kKeys, s.q, stride, s.sum_a, stride, true);
-        tile_product<true>(keys.count, stride, queries.count, s.p, kKeys, s.dout, stride, s.sum_b, stride, true);
+        add_to_keys(queries, keys, s);
+        if (dq) add_to_queries(queries, keys, s, dq + (g * shape_.t + first) * stride);
       }
     }
     store_rows(s.sum_a, keys.count, d, rows<A>(dqkv_, b, key_head, keys.first));
@@ -93,7 +122,7 @@ class Backward {
       load_keys(b, kv, keys, s);
       load_rows(rows<const A>(qkv_, b, shape_.heads.query + kv, key), keys.count, d, 1.0f, s.keys);
       scores(b, head, queries, keys, s);
-      tile_product<false>(queries.count, stride, keys.count, s.ds, kKeys, s.keys, stride, s.sum_a, stride, true);
+      add_to_queries(queries, keys, s, s.sum_a);
     }
     store_rows(s.sum_a, queries.count, d, rows<A>(dqkv_, b, head, queries.first));
   }
@@ -120,19 +149,48 @@ class Backward {
     load_rows(rows<const A>(dout_, b, head, queries.first), queries.count, shape_.heads.dim, 1.0f, s.dout);
   }
 
-  /// P and dS of one tile, in strips; a strip takes no key beyond its last query.
+  /// How many keys of the tile the queries before `end` can see.
+  static std::int64_t visible(std::int64_t end, Span keys) {
+    return std::clamp<std::int64_t>(end - keys.first, 0, keys.count);
+  }
+
+  /// P and dS of one tile, in strips; a strip makes no key beyond its last query, rounded up to kMicroCols.
   void scores(std::int64_t b, std::int64_t head, Span queries, Span keys, const Scratch& s) const {
     const std::int64_t d = shape_.heads.dim, stride = padded(d), at = (b * shape_.heads.query + head) * shape_.t;
     for (std::int64_t i = 0; i < queries.count; i += kStrip) {
       const std::int64_t count = std::min(kStrip, queries.count - i), t = queries.first + i;
-      const std::int64_t width = round_up(std::clamp<std::int64_t>(t + count - keys.first, 0, keys.count), kMicroCols);
+      const std::int64_t width = round_up(visible(t + count, keys), kMicroCols);
       float *p = s.p + i * kKeys, *ds = s.ds + i * kKeys;
       tile_product<false>(count, width, d, s.q + i * stride, stride, s.keys_t, kKeys, p, kKeys, false);
       tile_product<false>(count, width, d, s.dout + i * stride, stride, s.values_t, kKeys, ds, kKeys, false);
       for (std::int64_t r = 0; r < count; ++r)
         softmax_grad_row(p + r * kKeys, ds + r * kKeys,
-                         seen(t + r, doc_start_[b * shape_.t + t + r], keys.first, keys.count), kKeys, lse_[at + t + r],
+                         seen(t + r, doc_start_[b * shape_.t + t + r], keys.first, keys.count), width, lse_[at + t + r],
                          delta_[at + t + r], shape_.scale);
+    }
+  }
+
+  /// dK and dV of the tile += dS^T Q and P^T dO, in strips of keys; a strip takes no query before its first key. Both
+  /// tiles begin at multiples of kStrip, so that strips of keys end where `scores` ends strips of queries.
+  void add_to_keys(Span queries, Span keys, const Scratch& s) const {
+    const std::int64_t stride = padded(shape_.heads.dim);
+    for (std::int64_t key = 0; key < keys.count; key += kStrip) {
+      const std::int64_t i = std::clamp<std::int64_t>(keys.first + key - queries.first, 0, queries.count);
+      const std::int64_t count = std::min(kStrip, keys.count - key), at = i * kKeys + key;
+      tile_product<true>(count, stride, queries.count - i, s.ds + at, kKeys, s.q + i * stride, stride,
+                         s.sum_a + key * stride, stride, true);
+      tile_product<true>(count, stride, queries.count - i, s.p + at, kKeys, s.dout + i * stride, stride,
+                         s.sum_b + key * stride, stride, true);
+    }
+  }
+
+  /// dq (queries, D) += dS K, in the strips of `scores`.
+  void add_to_queries(Span queries, Span keys, const Scratch& s, float* dq) const {
+    const std::int64_t stride = padded(shape_.heads.dim);
+    for (std::int64_t i = 0; i < queries.count; i += kStrip) {
+      const std::int64_t count = std::min(kStrip, queries.count - i);
+      tile_product<false>(count, stride, visible(queries.first + i + count, keys), s.ds + i * kKeys, kKeys, s.keys,
+                          stride, dq + i * stride, stride, true);
     }
   }
 
@@ -161,9 +219,20 @@ void row_sums(const AttentionShape& shape, const Tensor& dout, const Tensor& out
   });
 }
 
+template <class A>
+void run_one_pass(const Backward<A>& backward, const AttentionShape& shape, Tensor workspace) {
+  const std::int64_t scratch = Scratch::floats(shape.heads.dim), floats = scratch + dq_floats(shape);
+  const std::int64_t workers = std::min<std::int64_t>(threads(), workspace.numel() / floats);
+  for_tasks(shape.b * shape.heads.kv, workers, [&](std::int64_t task, std::int64_t worker) {
+    float* const memory = workspace.ptr<float>() + worker * floats;
+    backward.head_task(task / shape.heads.kv, task % shape.heads.kv, Scratch(memory, shape.heads.dim),
+                       memory + scratch);
+  });
+}
+
 /// All tasks of both kinds, the longest first.
 template <class A>
-void run(const Backward<A>& backward, const AttentionShape& shape, Tensor workspace) {
+void run_two_passes(const Backward<A>& backward, const AttentionShape& shape, Tensor workspace) {
   const std::int64_t tiles = div_up(shape.t, kKeys), floats = Scratch::floats(shape.heads.dim);
   const std::int64_t kv_rows = shape.b * shape.heads.kv, rows = kv_rows + shape.b * shape.heads.query;
   const std::int64_t workers = std::min<std::int64_t>(threads(), workspace.numel() / floats);
@@ -189,16 +258,17 @@ void OpsImpl::attention_grad(Tensor dout, Tensor qkv, Tensor doc_start, Heads he
   check_matrix("dqkv", dqkv, qkv.rows(), qkv.cols(), qkv.dtype);
   check_flat("delta", delta, lse.numel(), DType::f32);
   SHERD_CHECK(Scratch::floats(heads.dim) <= workspace_.numel(), "heads of {}", heads.dim);
-  enqueue(
-      s, "attention_grad", access({dout, qkv, doc_start, out, lse}, {delta, dqkv, workspace_}),
-      [=, workspace = workspace_] {
-        with_float_type(qkv.dtype, [&](auto type) {
-          using A = decltype(type);
-          row_sums<A>(shape, dout, out, delta.ptr<float>());
-          run(Backward<A>(shape, qkv, doc_start.ptr<std::int32_t>(), dout, lse.ptr<float>(), delta.ptr<float>(), dqkv),
-              shape, workspace);
-        });
-      });
+  enqueue(s, "attention_grad", access({dout, qkv, doc_start, out, lse}, {delta, dqkv, workspace_}),
+          [=, workspace = workspace_] {
+            with_float_type(qkv.dtype, [&](auto type) {
+              using A = decltype(type);
+              row_sums<A>(shape, dout, out, delta.ptr<float>());
+              const Backward<A> backward(shape, qkv, doc_start.ptr<std::int32_t>(), dout, lse.ptr<float>(),
+                                         delta.ptr<float>(), dqkv);
+              in_one_pass(shape, workspace.numel()) ? run_one_pass(backward, shape, workspace)
+                                                    : run_two_passes(backward, shape, workspace);
+            });
+          });
 }
 
 }  // namespace sherd::cpu

@@ -3,6 +3,7 @@
 // qkv matrix. All tiles are f32; a tile of R rows and D columns has row stride padded(D), its padding is zero.
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "check.hpp"
 #include "elementwise.hpp"
@@ -21,7 +22,8 @@ inline constexpr std::int64_t kMicroCols = 2 * kLanes;
 inline constexpr std::int64_t kQueries = 96;  // of a tile: a multiple of kMicroRows
 inline constexpr std::int64_t kKeys = 96;     // of a tile: a multiple of kMicroRows and of kMicroCols
 inline constexpr std::int64_t kStrip = 24;    // rows of scores that are made and used while they are in L1
-static_assert(kStrip % kMicroRows == 0 && kKeys % kMicroCols == 0 && kKeys % kMicroRows == 0);
+static_assert(kQueries == kKeys && kKeys % kStrip == 0 && kStrip % kMicroRows == 0 && kKeys % kMicroCols == 0 &&
+              kKeys % kMicroRows == 0);
 
 inline std::int64_t padded(std::int64_t d) {
   return round_up(d, kMicroCols);
@@ -46,17 +48,36 @@ void load_rows(Rows<const A> from, std::int64_t rows, std::int64_t d, float scal
   }
 }
 
+/// to (8, 8) with row stride kKeys = from (8, 8) transposed, in three rounds that each interleave rows r and r + 4.
+template <class A>
+void transpose_block(Rows<const A> from, std::int64_t column, float* to) {
+  using Float8 [[gnu::vector_size(32)]] = float;
+  Float8 v[8];
+  for (std::int64_t i = 0; i < 8; ++i)
+    for (std::int64_t j = 0; j < 8; ++j) v[i][j] = to_f32(from[i][column + j]);
+#pragma GCC unroll 3
+  for (int round = 0; round < 3; ++round) {
+    Float8 next[8];
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) {
+      next[2 * r] = __builtin_shufflevector(v[r], v[r + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+      next[2 * r + 1] = __builtin_shufflevector(v[r], v[r + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+    std::copy(next, next + 8, v);
+  }
+  for (std::int64_t j = 0; j < 8; ++j) std::memcpy(to + j * kKeys, &v[j], sizeof(Float8));
+}
+
 /// to (D, kKeys) = from (rows, D) transposed; columns from `rows` on are zero.
 template <class A>
 void load_transposed(Rows<const A> from, std::int64_t rows, std::int64_t d, float* to) {
   if (rows < kKeys) std::fill(to, to + d * kKeys, 0.0f);
-  for (std::int64_t first = 0; first < d; first += 16) {
-    const std::int64_t last = std::min(d, first + 16);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      const A* row = from[i];
-      for (std::int64_t j = first; j < last; ++j) to[j * kKeys + i] = to_f32(row[j]);
-    }
-  }
+  const std::int64_t block_rows = rows / 8 * 8, block_columns = d / 8 * 8;
+  for (std::int64_t i = 0; i < block_rows; i += 8)
+    for (std::int64_t j = 0; j < block_columns; j += 8)
+      transpose_block(Rows<const A>{from[i], from.stride}, j, to + j * kKeys + i);
+  for (std::int64_t i = 0; i < rows; ++i)
+    for (std::int64_t j = i < block_rows ? block_columns : 0; j < d; ++j) to[j * kKeys + i] = to_f32(from[i][j]);
 }
 
 /// from (rows, D) in f32 to the activation dtype.

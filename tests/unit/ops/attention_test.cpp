@@ -20,7 +20,8 @@ struct Case {
 std::vector<Case> cases() {
   return {{1, 1, {1, 1, 16}, {1}},         {2, 7, {3, 1, 16}, {3, 1, 3}},
           {1, 129, {3, 1, 40}, {129}},     {2, 130, {4, 2, 64}, {1, 1, 98, 30}},
-          {1, 250, {2, 1, 5}, {100, 150}}, {1, 200, {2, 2, 130}, {96, 96, 8}}};
+          {1, 250, {2, 1, 5}, {100, 150}}, {1, 200, {2, 2, 130}, {96, 96, 8}},
+          {2, 230, {6, 2, 40}, {230}}};
 }
 
 Values doc_starts(const Case& c) {
@@ -168,16 +169,17 @@ TEST(Attention, GradientOfManyTilesIsTheSlope) {
 
 TEST(Attention, ThreadsDoNotChangeBits) {
   for (const DType act : kActs) {
-    const Case c{1, 400, {3, 1, 24}, {100, 300}};
-    std::vector<std::vector<std::uint32_t>> seen;
-    for (const int threads : {1, 2, 3}) {
-      Bench t(threads);
-      const Tensors x = forward(t, c, act, normal(c.t * c.heads.packed(), 1));
-      const Tensor dqkv = backward(t, c, x, normal(c.t * c.heads.query * c.heads.dim, 2));
-      seen.push_back(bits_of(x.out));
-      const auto grad = bits_of(dqkv);
-      seen.back().insert(seen.back().end(), grad.begin(), grad.end());
-      EXPECT_TRUE(seen.back() == seen.front()) << threads << " threads";
+    for (const Case& c : {Case{1, 400, {3, 1, 24}, {100, 300}}, Case{4, 250, {3, 1, 24}, {100, 150}}}) {
+      std::vector<std::vector<std::uint32_t>> seen;
+      for (const int threads : {1, 2, 3, 7}) {
+        Bench t(threads);
+        const Tensors x = forward(t, c, act, normal(c.b * c.t * c.heads.packed(), 1));
+        const Tensor dqkv = backward(t, c, x, normal(c.b * c.t * c.heads.query * c.heads.dim, 2));
+        seen.push_back(bits_of(x.out));
+        const auto grad = bits_of(dqkv);
+        seen.back().insert(seen.back().end(), grad.begin(), grad.end());
+        EXPECT_TRUE(seen.back() == seen.front()) << c.name() << ", " << threads << " threads";
+      }
     }
   }
 }
