@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <limits>
+#include <optional>
 
 #include "sherd/base/narrow.hpp"
 #include "sherd/device/cpu/device.hpp"
@@ -39,6 +42,50 @@ int threads_per_rank(std::int64_t wanted, const NodeMap& nodes, Exchange& host) 
       if (CPU_ISSET(core, &cores)) list.insert(core);
   }
   return share_of_cores(bound, nodes, host.rank());
+}
+
+namespace {
+
+/// The number a file begins with; none if there is no such file or it says "max".
+std::optional<std::int64_t> number_in(const std::string& path) {
+  std::ifstream file(path);
+  std::int64_t value = 0;
+  if (file >> value) return value;
+  return {};
+}
+
+}  // namespace
+
+std::int64_t node_memory() {
+  std::int64_t available = std::numeric_limits<std::int64_t>::max();
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key;
+  for (std::int64_t kib = 0; meminfo >> key >> kib; meminfo.ignore(64, '\n')) {
+    if (key == "MemAvailable:") available = kib * 1024;
+  }
+  std::ifstream groups("/proc/self/cgroup");  // version 2: one line, "0::/path"; a limit may stand at any level
+  std::string line;
+  while (std::getline(groups, line)) {
+    if (!line.starts_with("0::")) continue;
+    for (std::string path = line.substr(3); !path.empty(); path = path.substr(0, path.rfind('/'))) {
+      const auto limit = number_in("/sys/fs/cgroup" + path + "/memory.max");
+      const auto used = number_in("/sys/fs/cgroup" + path + "/memory.current");
+      if (limit && used) available = std::min(available, *limit - *used);
+    }
+  }
+  return available;
+}
+
+void require_memory(std::int64_t bytes_per_rank, const NodeMap& nodes, int rank, std::int64_t available) {
+  const int node = nodes.place[static_cast<std::size_t>(rank)].node;
+  const auto ranks = static_cast<std::int64_t>(nodes.ranks_of(node).size());
+  if (bytes_per_rank <= available / ranks) return;
+  const auto gib = [](std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
+  throw does_not_fit(
+      "{} has {:.2f} GiB of memory left, and its {} rank{} need {:.2f} GiB each; ask for more (--mem), spread the "
+      "ranks over "
+      "more nodes, or take --activation-checkpointing block, a smaller --batch-size-per-device or --max-seq-length",
+      nodes.host[static_cast<std::size_t>(node)], gib(available), ranks, ranks == 1 ? "" : "s", gib(bytes_per_rank));
 }
 
 double world_gemm_rate(DType dtype, int threads, Exchange& host) {

@@ -18,6 +18,11 @@ int threads_per_rank(std::int64_t wanted, const NodeMap& nodes, Exchange& host);
 /// The share of rank `rank`, when rank r may run on the cores bound[r], by number.
 int share_of_cores(const std::vector<std::set<int>>& bound, const NodeMap& nodes, int rank);
 
+/// Bytes that this node can still give: what Linux has available, or less where the job's cgroup is limited (--mem).
+std::int64_t node_memory();
+/// does_not_fit, before anything is loaded, unless this node's ranks fit into node_memory() together.
+void require_memory(std::int64_t bytes_per_rank, const NodeMap& nodes, int rank, std::int64_t available);
+
 /// FLOP/s of products over all ranks, measured by all at once: what MFU is a share of. Collective.
 double world_gemm_rate(DType dtype, int threads, Exchange& host);
 

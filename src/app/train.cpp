@@ -5,6 +5,7 @@
 #include "commands.hpp"
 #include "machine.hpp"
 #include "sherd/base/log.hpp"
+#include "sherd/base/narrow.hpp"
 #include "sherd/config/echo.hpp"
 #include "sherd/config/validate.hpp"
 #include "sherd/data/tokenizer.hpp"
@@ -59,6 +60,11 @@ void log_plan(const ModelConfig& model, const TrainingPlan& plan, const TrainCon
   log::info("plan per rank: {:.3f} GiB of states and buffers, {:.3f} GiB of activations; {:.1f} MB sent per step",
             gib(plan.persistent_bytes), gib(plan.activation_bytes),
             static_cast<double>(plan.shard.bytes_sent() + plan.replicate.bytes_sent() + plan.world.bytes_sent()) / 1e6);
+  if (config.max_seq_length > model.max_position) {
+    log::warn(
+        "--max-seq-length {} is longer than the {} positions that the model was made for (max_position_embeddings)",
+        config.max_seq_length, model.max_position);
+  }
 }
 
 }  // namespace
@@ -84,6 +90,10 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   const TrainingPlan plan =
       plan_training(model, options, [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
 
+  together(*host, [&] {
+    require_memory(narrow<std::int64_t>(plan.persistent_bytes + plan.activation_bytes), nodes, mpi.rank(),
+                   node_memory());
+  });
   const int threads = threads_per_rank(config.threads, nodes, *host);
   const std::unique_ptr<Device> device =
       make_device(config.device, threads, nodes.place[static_cast<std::size_t>(mpi.rank())].local_rank);

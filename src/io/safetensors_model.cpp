@@ -50,7 +50,8 @@ void convert(const SafetensorsEntry& entry, std::span<const std::byte> in, std::
 
 SafetensorsModel::SafetensorsModel(const fs::path& path, Options options) : path_(path), options_(options) {
   if (!fs::is_directory(path)) {
-    if (!fs::exists(path)) throw bad_input("{}: there is no such model; copy it here first, compute nodes have no internet", path.string());
+    if (!fs::exists(path))
+      throw bad_input("{}: there is no such model; copy it here first, compute nodes have no internet", path.string());
     add_file(path);
   } else if (fs::exists(path / "model.safetensors.index.json")) {
     add_indexed_files(path / "model.safetensors.index.json");

@@ -85,25 +85,17 @@ void load_weights(const TrainConfig& config, const ModelConfig& model, Rig& rig,
   log::info("weights: {}", config.model);
 }
 
-}  // namespace
-
-namespace {
-
-/// Checkpoints later than where this run begins are another history: `--resume auto` would go on from them. They are
-/// kept, under a name that is not looked for.
-void set_aside_later(const fs::path& output, std::int64_t step, Exchange& host) {
-  const auto failure = failure_anywhere(host, [&] {
-    if (host.rank() != 0) return;
-    for (const fs::path& later : list_checkpoints(output)) {
-      if (std::stoll(later.filename().string().substr(std::string_view("step-").size())) <= step) continue;
-      fs::path aside = output / ("replaced-" + later.filename().string());
-      for (int n = 2; fs::exists(aside); ++n)
-        aside = output / fmt::format("replaced-{}-{}", later.filename().string(), n);
-      rename_durably(later, aside);
-      log::info("{} is later than this run's beginning, step {}; kept as {}", later.string(), step, aside.string());
-    }
-  });
-  if (failure) throw bad_input("{}", failure->message).told_by(failure->rank);
+/// Rank 0. Checkpoints later than the one to be written are another history, which `--resume auto` would go on from.
+/// They are kept, under a name that is not looked for.
+void set_aside_later(const fs::path& output, std::int64_t step) {
+  for (const fs::path& later : list_checkpoints(output)) {
+    if (std::stoll(later.filename().string().substr(std::string_view("step-").size())) <= step) continue;
+    fs::path aside = output / ("replaced-" + later.filename().string());
+    for (int n = 2; fs::exists(aside); ++n)
+      aside = output / fmt::format("replaced-{}-{}", later.filename().string(), n);
+    rename_durably(later, aside);
+    log::info("{} is later than this run's step {}; kept as {}", later.string(), step, aside.string());
+  }
 }
 
 }  // namespace
@@ -119,7 +111,6 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     const auto failure = failure_anywhere(host, [&] { meta = load_checkpoint(directory, rig); });
     if (!failure) {
       log_resumed(directory, meta, config);
-      set_aside_later(config.output, meta.step, host);
       return {meta.step, meta.tokens_seen};
     }
     if (directory == candidates.back()) {
@@ -130,7 +121,6 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     if (host.rank() == failure->rank) log::warn("{}; trying the next older checkpoint", failure->message);
   }
   load_weights(config, model, rig, host);
-  set_aside_later(config.output, 0, host);
   return {};
 }
 
@@ -159,6 +149,7 @@ void save(const TrainConfig& config, const RunState& state, Rig& rig, Exchange& 
   std::erase(parts, "");
   all_or_throw([&] {
     if (host.rank() != 0) return;
+    set_aside_later(output, state.step);
     const CheckpointMetadata meta{state.step, state.tokens_seen, narrow<int>(parts.size()), to_json(config)};
     const fs::path at = commit_checkpoint(output, meta, parts, narrow<int>(config.keep_checkpoints));
     log::info("checkpoint {}", at.string());

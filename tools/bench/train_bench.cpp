@@ -1,5 +1,5 @@
-// train_bench: steps of a Llama of a given shape on random tokens, timed. One JSON line: median tokens per second, share of
-// the measured rate of products, and where the compute stream's time went.
+// train_bench: steps of a Llama of a given shape on random tokens, timed. One JSON line: median tokens per second,
+// share of the measured rate of products, and where the compute stream's time went.
 //
 //   --mode whole           the step
 //   --mode compute         the same with communicators that send nothing

@@ -38,7 +38,8 @@ class MpiComm {
 };
 
 /// MPI between its two calls, once per process: started by srun, mpirun, or alone as a world of one rank. One thread at
-/// a time may call MPI (MPI_THREAD_SERIALIZED): the communication stream's, once there is one.
+/// a time may call MPI (MPI_THREAD_SERIALIZED): the communication stream's in a step, the main one after
+/// Rig::synchronize().
 class MpiSession {
  public:
   MpiSession();

@@ -8,8 +8,8 @@
 
 namespace sherd {
 
-/// Elements of the buffer between file and device: 4 MiB of f32.
-constexpr std::int64_t kTransferElements = std::int64_t{1} << 20;
+/// Elements of the buffer between file and device: 1 MiB of f32.
+constexpr std::int64_t kTransferElements = std::int64_t{1} << 18;
 
 /// Reads the masters, and the moments too if `moments`, of this rank's shards; then rounds the masters to what is
 /// gathered. Shapes that differ from the model's are bad_input.

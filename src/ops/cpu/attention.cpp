@@ -46,7 +46,7 @@ void softmax_row(float* scores, Seen keys, std::int64_t width, float& m, float& 
 #pragma omp simd reduction(max : top)
   for (std::int64_t j = 0; j < n; ++j) top = scores[j] > top ? scores[j] : top;
   if (top > m) {
-    const float shrink = fast_exp_to_88(m - top);
+    const float shrink = exp_f32_to_88(m - top);
     m = top;
     l *= shrink;
 #pragma omp simd
@@ -55,7 +55,7 @@ void softmax_row(float* scores, Seen keys, std::int64_t width, float& m, float& 
   float sum = 0;  // the unseen add e^-87.3 to it, which is nothing beside the 1 of the largest score in l
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t j = 0; j < n; ++j) {
-    scores[j] = fast_exp_to_88(scores[j] - top);
+    scores[j] = exp_f32_to_88(scores[j] - top);
     sum += scores[j];
   }
   l += sum;

@@ -39,12 +39,12 @@ void decode_head(const float* q, Rows<const A> keys, Rows<const A> values, std::
       scores[j] = dot(q, keys[first + j], d);
       top = std::max(top, scores[j]);
     }
-    const float shrink = fast_exp(m - top);
+    const float shrink = exp_f32(m - top);
     m = top;
     l *= shrink;
     for (std::int64_t j = 0; j < d; ++j) o[j] *= shrink;
     for (std::int64_t j = 0; j < count; ++j) {
-      const float p = fast_exp(scores[j] - m);
+      const float p = exp_f32(scores[j] - m);
       l += p;
       add_scaled(p, values[first + j], o, d);
     }

@@ -63,7 +63,7 @@ void softmax_grad_row(float* scores, float* dp, Seen keys, std::int64_t width, f
   const std::int64_t n = width / kMicroCols * kMicroCols;
 #pragma omp simd
   for (std::int64_t j = 0; j < n; ++j) {
-    const float p = fast_exp_to_88(scores[j] * scale - lse);
+    const float p = exp_f32_to_88(scores[j] * scale - lse);
     dp[j] = p * (dp[j] - delta) * scale;
     scores[j] = p;
   }

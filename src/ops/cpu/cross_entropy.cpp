@@ -28,7 +28,7 @@ double exponentials(float* x, float top, std::int64_t v) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t i = begin; i < end; ++i) {
-      const float e = fast_exp(x[i] - top);
+      const float e = exp_f32(x[i] - top);
       if constexpr (kStore) x[i] = e;
       sum += e;
     }

@@ -37,7 +37,7 @@ inline float power_of_two(std::int32_t n) {
 }  // namespace detail
 
 /// e^x to about 1.5 ulp for any x (below -87.3 it is e^-87.3 = 1.2e-38; above 88.7 infinity). NaN stays NaN.
-inline float fast_exp(float x) {
+inline float exp_f32(float x) {
   const detail::ExpParts e = detail::exp_parts(x < -87.3f ? -87.3f : (x > 89.0f ? 89.0f : x));
   // 2^n in two factors: n = 128 is beyond what one float's exponent holds.
   const std::int32_t half = e.n >> 1;
@@ -45,13 +45,13 @@ inline float fast_exp(float x) {
 }
 
 /// The same for x <= 88, as in a softmax; for larger x any value. NaN stays NaN.
-inline float fast_exp_to_88(float x) {
+inline float exp_f32_to_88(float x) {
   const detail::ExpParts e = detail::exp_parts(x < -87.3f ? -87.3f : x);
   return e.power * detail::power_of_two(e.n);
 }
 
 inline float sigmoid(float x) {
-  return 1.0f / (1.0f + fast_exp(-x));
+  return 1.0f / (1.0f + exp_f32(-x));
 }
 
 inline float to_f32(float x) {

@@ -27,5 +27,18 @@ TEST(Threads, OfOtherNodesAreNoRivals) {
   for (int rank = 0; rank < 2; ++rank) EXPECT_EQ(share_of_cores({all, all}, NodeMap::even(2, 2), rank), 4);
 }
 
+TEST(RequireMemory, CountsAllRanksOfTheNode) {
+  const NodeMap nodes = NodeMap::even(4, 2);
+  require_memory(100, nodes, 3, 200);
+  try {
+    require_memory(101, nodes, 3, 200);
+    FAIL() << "202 bytes fit into 200";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::does_not_fit);
+    EXPECT_NE(std::string(e.what()).find("node1"), std::string::npos) << e.what();
+  }
+  EXPECT_GT(node_memory(), 0);
+}
+
 }  // namespace
 }  // namespace sherd::app
