@@ -85,16 +85,16 @@ void load_weights(const TrainConfig& config, const ModelConfig& model, Rig& rig,
   log::info("weights: {}", config.model);
 }
 
-/// Rank 0. Checkpoints later than the one to be written are another history, which `--resume auto` would go on from.
-/// They are kept, under a name that is not looked for.
+/// Rank 0. Checkpoints of the step to be written, or later, are of another history, which `--resume auto` would go on
+/// from. They are kept, under a name that is not looked for.
 void set_aside_later(const fs::path& output, std::int64_t step) {
   for (const fs::path& later : list_checkpoints(output)) {
-    if (std::stoll(later.filename().string().substr(std::string_view("step-").size())) <= step) continue;
+    if (std::stoll(later.filename().string().substr(std::string_view("step-").size())) < step) continue;
     fs::path aside = output / ("replaced-" + later.filename().string());
     for (int n = 2; fs::exists(aside); ++n)
       aside = output / fmt::format("replaced-{}-{}", later.filename().string(), n);
     rename_durably(later, aside);
-    log::info("{} is later than this run's step {}; kept as {}", later.string(), step, aside.string());
+    log::info("{} is of another history than this run's step {}; kept as {}", later.string(), step, aside.string());
   }
 }
 
