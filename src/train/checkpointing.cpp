@@ -85,16 +85,16 @@ void load_weights(const TrainConfig& config, const ModelConfig& model, Rig& rig,
   log::info("weights: {}", config.model);
 }
 
-/// Rank 0. Checkpoints of the step to be written, or later, are of another history, which `--resume auto` would go on
+/// Rank 0. Checkpoints after the step where this run began are of another history, which `--resume auto` would go on
 /// from. They are kept, under a name that is not looked for.
-void set_aside_later(const fs::path& output, std::int64_t step) {
-  for (const fs::path& later : list_checkpoints(output)) {
-    if (std::stoll(later.filename().string().substr(std::string_view("step-").size())) < step) continue;
-    fs::path aside = output / ("replaced-" + later.filename().string());
+void set_aside_after(const fs::path& output, std::int64_t began) {
+  for (const fs::path& other : list_checkpoints(output)) {
+    if (std::stoll(other.filename().string().substr(std::string_view("step-").size())) <= began) continue;
+    fs::path aside = output / ("replaced-" + other.filename().string());
     for (int n = 2; fs::exists(aside); ++n)
-      aside = output / fmt::format("replaced-{}-{}", later.filename().string(), n);
-    rename_durably(later, aside);
-    log::info("{} is of another history than this run's step {}; kept as {}", later.string(), step, aside.string());
+      aside = output / fmt::format("replaced-{}-{}", other.filename().string(), n);
+    rename_durably(other, aside);
+    log::info("{} is later than this run's beginning, step {}; kept as {}", other.string(), began, aside.string());
   }
 }
 
@@ -111,7 +111,7 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     const auto failure = failure_anywhere(host, [&] { meta = load_checkpoint(directory, rig); });
     if (!failure) {
       log_resumed(directory, meta, config);
-      return {meta.step, meta.tokens_seen};
+      return {meta.step, meta.tokens_seen, meta.step};
     }
     if (directory == candidates.back()) {
       throw bad_input("{}; no good checkpoint is left to resume from. Use --resume none to begin anew",
@@ -121,10 +121,10 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     if (host.rank() == failure->rank) log::warn("{}; trying the next older checkpoint", failure->message);
   }
   load_weights(config, model, rig, host);
-  return {};
+  return {0, 0, 0};
 }
 
-void save(const TrainConfig& config, const RunState& state, Rig& rig, Exchange& host) {
+void save(const TrainConfig& config, RunState& state, Rig& rig, Exchange& host) {
   rig.synchronize();
   const fs::path output = config.output;
   const auto all_or_throw = [&](auto work) {
@@ -149,11 +149,12 @@ void save(const TrainConfig& config, const RunState& state, Rig& rig, Exchange& 
   std::erase(parts, "");
   all_or_throw([&] {
     if (host.rank() != 0) return;
-    set_aside_later(output, state.step);
+    if (state.began) set_aside_after(output, *state.began);
     const CheckpointMetadata meta{state.step, state.tokens_seen, narrow<int>(parts.size()), to_json(config)};
     const fs::path at = commit_checkpoint(output, meta, parts, narrow<int>(config.keep_checkpoints));
     log::info("checkpoint {}", at.string());
   });
+  state.began.reset();
 }
 
 }  // namespace sherd

@@ -79,7 +79,7 @@ class Resume(RunFolder):
     def test_a_new_beginning_sets_later_checkpoints_aside(self):
         self.trained(*BATCH, steps=4)
         done = self.trained(*BATCH, "--resume", "none", "--save-every", "2", steps=3)
-        self.assertIn("run/step-00000004 is of another history than this run's step 2", done.stdout)
+        self.assertIn("run/step-00000004 is later than this run's beginning", done.stdout)
         self.assertEqual(self.checkpoints(), ["step-00000002", "step-00000003"])
         self.assertIn("resumed from run/step-00000003", self.trained(*BATCH, steps=5).stdout)
         self.trained(*BATCH, "--resume", "none", steps=1)
