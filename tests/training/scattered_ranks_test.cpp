@@ -39,8 +39,8 @@ TEST(Checkpoint, IsSavedAndRestoredByGroupsOfScatteredRanks) {
     spec.nodes = 2;
     TestRig saved(spec);
     saved.rig().initialize(7);
-    RunState state{3, 1000, 0};
-    save(config, state, saved.rig(), *host);
+    RunState saving{3, 1000, 0};
+    save(config, saving, saved.rig(), *host);
     TestRig restored(spec);
     const RunState state = restore(config, small_llama(spec), restored.rig(), *host);
     EXPECT_EQ(state.step, 3);
