@@ -144,7 +144,8 @@ void OpsImpl::attention(Tensor qkv, Tensor doc_start, Heads heads, Tensor out, T
       const std::int64_t tiles = div_up(shape.t, kQueries), rows = shape.b * heads.kv;
       const std::int64_t workers = std::min<std::int64_t>(threads(), workspace.numel() / floats);
       for_tasks(tiles * rows, workers, [&](std::int64_t task, std::int64_t worker) {
-        const std::int64_t first = (tiles - 1 - task / rows) * kQueries, row = task % rows;  // longest rows first
+        // A head's tiles follow each other, so that its keys and values stay in L2; the longest first.
+        const std::int64_t first = (tiles - 1 - task % tiles) * kQueries, row = task / tiles;
         forward.run(row / heads.kv, row % heads.kv, first, std::min(shape.t, first + kQueries),
                     Scratch(workspace.ptr<float>() + worker * floats, shape.group(), heads.dim));
       });

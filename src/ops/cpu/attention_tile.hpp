@@ -35,11 +35,20 @@ template <bool kTransposed>
 void tile_product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t a_stride, const float* b,
                   std::int64_t b_stride, float* c, std::int64_t c_stride, bool add);
 
+/// Asks for row `i` of a head: heads lie too far apart for the hardware to guess the next row.
+template <class A>
+void prefetch_row(Rows<const A> from, std::int64_t i, std::int64_t d) {
+  const char* const row = reinterpret_cast<const char*>(from[i]);
+  for (std::int64_t at = 0; at < d * std::int64_t(sizeof(A)); at += 64) __builtin_prefetch(row + at);
+}
+inline constexpr std::int64_t kPrefetch = 12;  // rows ahead
+
 /// to (rows, D) = scale from.
 template <class A>
 void load_rows(Rows<const A> from, std::int64_t rows, std::int64_t d, float scale, float* to) {
   const std::int64_t stride = padded(d);
   for (std::int64_t i = 0; i < rows; ++i) {
+    if (i + kPrefetch < rows) prefetch_row(from, i + kPrefetch, d);
     const A* row = from[i];
     float* out = to + i * stride;
 #pragma omp simd
@@ -73,9 +82,11 @@ template <class A>
 void load_transposed(Rows<const A> from, std::int64_t rows, std::int64_t d, float* to) {
   if (rows < kKeys) std::fill(to, to + d * kKeys, 0.0f);
   const std::int64_t block_rows = rows / 8 * 8, block_columns = d / 8 * 8;
-  for (std::int64_t i = 0; i < block_rows; i += 8)
+  for (std::int64_t i = 0; i < block_rows; i += 8) {
+    for (std::int64_t ahead = i + 8; ahead < std::min(i + 16, rows); ++ahead) prefetch_row(from, ahead, d);
     for (std::int64_t j = 0; j < block_columns; j += 8)
       transpose_block(Rows<const A>{from[i], from.stride}, j, to + j * kKeys + i);
+  }
   for (std::int64_t i = 0; i < rows; ++i)
     for (std::int64_t j = i < block_rows ? block_columns : 0; j < d; ++j) to[j * kKeys + i] = to_f32(from[i][j]);
 }

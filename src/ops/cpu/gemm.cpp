@@ -11,8 +11,8 @@
 namespace sherd::cpu {
 namespace {
 
-constexpr std::int64_t kMaxRows = 504, kMaxCols = 768;  // of a block of c
-constexpr std::int64_t kMinRows = 96, kTasks = 16;      // smaller blocks only to have this many
+constexpr std::int64_t kMaxRows = 768, kMaxCols = 576;  // of a block of c; measured
+constexpr std::int64_t kMinRows = 288, kTasks = 6;      // fewer rows only to have this many blocks
 constexpr std::int64_t kDepth = 512;                    // of the operand panels that are copied to scratch memory
 
 /// Scratch of one worker, in floats: an a panel, a b panel, a block of c.
@@ -59,7 +59,7 @@ Panel panel(const Operand& from, DType dtype, std::int64_t i, std::int64_t j, st
     return {scratch, stride};
   }
   const float* data = reinterpret_cast<const float*>(from.data) + at;
-  if (from.stride % 1024 != 0 || rows < 32) return {data, from.stride};
+  if (from.stride % 512 != 0 || rows < 32) return {data, from.stride};
   copy_rows(data, from.stride, scratch, stride, rows, cols);
   return {scratch, stride};
 }
@@ -73,8 +73,9 @@ void multiply_block(const Product& p, std::int64_t i, std::int64_t j, std::int64
   float* const c = direct ? reinterpret_cast<float*>(p.c) + i * p.c_stride + j : panel_b + kPanelB;
   const std::int64_t stride = direct ? p.c_stride : cols;
   float beta = direct ? p.beta : 0.0f;
-  for (std::int64_t k = 0; k < p.k; k += kDepth) {
-    const std::int64_t depth = std::min(kDepth, p.k - k);
+  const std::int64_t step = round_up(div_up(p.k, div_up(p.k, kDepth)), 8);
+  for (std::int64_t k = 0; k < p.k; k += step) {
+    const std::int64_t depth = std::min(step, p.k - k);
     const Panel a = panel(p.a, p.in, i, k, rows, depth, panel_a);
     const Panel b = panel(p.b, p.in, k, j, depth, cols, panel_b);
     const auto status = dnnl_sgemm(p.a.transposed ? 'T' : 'N', p.b.transposed ? 'T' : 'N', rows, cols, depth, 1.0f,
