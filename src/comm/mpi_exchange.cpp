@@ -41,8 +41,9 @@ class MpiExchange::Requests {
   std::vector<MPI_Request> ring_;
 };
 
-/// How to wait without burning a core that computes: poll, then yield, then sleep. Message by message, because MPI
-/// moves data only inside its calls: while a long message streams through shared memory a sleep would halve its rate.
+/// How to wait without burning a core that computes: poll, then yield, then sleep for an eighth of the time waited so
+/// far. Message by message, because MPI moves data only inside its calls: while a long message streams through shared
+/// memory a sleep would halve its rate; through a slow network, the kernel's buffers go on without us.
 class MpiExchange::Patience {
  public:
   void moved() { polls_ = 0; }
@@ -55,13 +56,13 @@ class MpiExchange::Patience {
     if (waited < kYieldSeconds)
       ::sched_yield();
     else
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      std::this_thread::sleep_for(std::chrono::duration<double>(std::clamp(waited / 8, kMinSleep, kMaxSleep)));
     return waited;
   }
 
  private:
   static constexpr int kSpins = 20;
-  static constexpr double kYieldSeconds = 2e-4;
+  static constexpr double kYieldSeconds = 2e-4, kMinSleep = 5e-5, kMaxSleep = 2e-4;
   std::int64_t polls_ = 0;
   Clock::time_point since_{};
 };

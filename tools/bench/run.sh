@@ -2,7 +2,8 @@
 # run.sh BUILD [PART ...]: the benchmarks behind docs/performance.md, as one table each: train, overlap, prepare, load,
 # collectives (all by default). Training is run beside PyTorch in turn where PYTHON (python3) has torch and transformers;
 # overlap needs root and iproute2. Everything is repeated REPEATS (5) times and medians are printed. The machine should be
-# otherwise idle.
+# otherwise idle. SEQ_BF16 (128): the length of bf16 sequences, short because PyTorch takes minutes for a longer step on a
+# CPU without bf16 instructions. RATE (1gbit): of the links of overlap.
 set -eu
 cd "$(dirname "$0")/../.."
 build=$1
@@ -13,7 +14,16 @@ python=${PYTHON:-python3}
 repeats=${REPEATS:-5}
 threads=${THREADS:-$(nproc)}
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+# Ends what it started, also when it is cut off: mpirun and its hosts would run on.
+cleanup() {
+  local children
+  children=$(jobs -p; pgrep -P $$ || true)
+  [ -z "$children" ] || kill $children 2>/dev/null || true
+  [ ! -e "$scratch/hosts" ] || HOSTS_DIR=$scratch/hosts tests/slurm/hosts.sh stop || true
+  rm -rf "$scratch"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM HUP
 
 field() { sed -n "s/.*\"$1\": *\([0-9.eE+-]*\).*/\1/p" | head -n 1; }
 median() { sort -g | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
@@ -21,12 +31,12 @@ column() { field "$1" <"$2"; }
 
 has_torch() { "$python" -c 'import torch, transformers' 2>/dev/null; }
 
-# train SHAPE BATCH DTYPE: ours and PyTorch's in turn, ratio pair by pair.
+# train SHAPE BATCH SEQ DTYPE: ours and PyTorch's in turn, ratio pair by pair.
 train() {
-  local shape=$1 batch=$2 dtype=$3 i ours theirs
+  local shape=$1 batch=$2 seq=$3 dtype=$4 i ours theirs
   rm -f "$scratch"/ours "$scratch"/theirs "$scratch"/ratio "$scratch"/share "$scratch"/other
   for ((i = 0; i < repeats; i++)); do
-    "$bench/train_bench" --config "tools/bench/shapes/$shape.json" --batch "$batch" --seq 512 --threads "$threads" \
+    "$bench/train_bench" --config "tools/bench/shapes/$shape.json" --batch "$batch" --seq "$seq" --threads "$threads" \
       --dtype "$dtype" --steps 3 --warmup 1 >"$scratch/line"
     ours=$(column tokens_per_second "$scratch/line")
     echo "$ours" >>"$scratch/ours"
@@ -40,7 +50,7 @@ train() {
       awk -v a="$ours" -v b="$theirs" 'BEGIN {print a / b}' >>"$scratch/ratio"
     fi
   done
-  printf '| %s, batch %s x 512, %s, %s threads | %.0f | %.0f%% | %.1f%% |' "$shape" "$batch" "$dtype" "$threads" \
+  printf '| %s, batch %s x %s, %s, %s threads | %.0f | %.0f%% | %.1f%% |' "$shape" "$batch" "$seq" "$dtype" "$threads" \
     "$(median <"$scratch/ours")" "$(median <"$scratch/share" | awk '{print 100 * $1}')" \
     "$(median <"$scratch/other" | awk '{print 100 * $1}')"
   if [ -s "$scratch/theirs" ]; then
@@ -54,36 +64,38 @@ train() {
 train_table() {
   echo "| shape | Sherd tokens/s | of the GEMM rate | outside GEMM and attention | PyTorch tokens/s | ratio (range) |"
   echo "|---|---|---|---|---|---|"
-  train llama_30m 4 fp32
-  train llama_30m "${BF16_BATCH:-1}" bf16
-  train smollm_135m 2 fp32
-  if [ -n "${SMOLLM_BF16:-}" ]; then train smollm_135m 1 bf16; fi
+  train llama_30m 4 512 fp32
+  local repeats=${REPEATS_SLOW:-3}
+  train smollm_135m 2 512 fp32
+  train llama_30m 4 "${SEQ_BF16:-128}" bf16
+  train smollm_135m 1 "${SEQ_BF16:-128}" bf16
 }
 
-# exposed = (step - step without communication) / communication alone, on two hosts with capped links.
+# overlap RATE NAME CORES...: exposed = (step - step without communication) / communication alone, on two hosts with
+# capped links; waited = the part of communication alone that the compute stream was idle.
+overlap() {
+  local rate=$1 name=$2
+  shift 2
+  tests/slurm/hosts.sh mpirun -n 2 --bind-to none "$PWD/$bench/train_bench" \
+    --config "$PWD/tools/bench/shapes/llama_30m.json" --batch 4 --seq 512 --threads 1 --mode overlap --steps "$repeats" \
+    --warmup 1 "$@" >"$scratch/line"
+  awk -v rate="$rate" -v name="$name" -v n="$repeats" -v w="$(column whole "$scratch/line")" \
+    -v c="$(column compute "$scratch/line")" -v m="$(column communication "$scratch/line")" \
+    -v i="$(column waited "$scratch/line")" -v e="$(column exposed "$scratch/line")" \
+    -v least="$(column least "$scratch/line")" -v most="$(column most "$scratch/line")" 'BEGIN {
+    printf "| %s, %s, median of %d | %.2f s | %.2f s | %.2f s | %.0f%% | %.0f%% (%.0f%% to %.0f%%) |\n", rate, name, n, w, c,
+      m, 100 * i / m, 100 * e, 100 * least, 100 * most}'
+}
+
 overlap_table() {
-  local rate=${RATE:-1gbit} i mode
+  local rate=${RATE:-1gbit}
   export HOSTS_DIR=$scratch/hosts OMP_NUM_THREADS=1
   tests/slurm/hosts.sh start -n 2 -s 1 -r "$rate"
-  trap 'tests/slurm/hosts.sh stop; rm -rf "$scratch"' EXIT
-  for ((i = 0; i < repeats; i++)); do
-    for mode in whole compute communication; do
-      tests/slurm/hosts.sh mpirun -n 2 --bind-to none "$PWD/$bench/train_bench" --config "$PWD/tools/bench/shapes/llama_30m.json" --batch 4 \
-        --seq 512 --threads 1 --mode "$mode" --steps 3 --warmup 1 >"$scratch/line"
-      column seconds_per_step "$scratch/line" >"$scratch/$mode"
-    done
-    awk -v w="$(cat "$scratch/whole")" -v c="$(cat "$scratch/compute")" -v m="$(cat "$scratch/communication")" \
-      'BEGIN {print (w - c) / m, w, c, m}' >>"$scratch/exposed"
-  done
+  echo "| two hosts, 30M, full, fp32 | step | without communication | communication alone | waited | exposed (range) |"
+  echo "|---|---|---|---|---|---|"
+  overlap "$rate" "a core for communication" --compute-core 0 --comm-core 1
+  overlap "$rate" "all on the same cores"
   tests/slurm/hosts.sh stop
-  trap 'rm -rf "$scratch"' EXIT
-  echo "| two hosts, links of $rate, 30M, full, fp32 | step | without communication | communication alone | exposed (range) |"
-  echo "|---|---|---|---|---|"
-  printf '| median of %s | %.2f s | %.2f s | %.2f s | %.0f%% (%.0f%% to %.0f%%) |\n' "$repeats" \
-    "$(awk '{print $2}' "$scratch/exposed" | median)" "$(awk '{print $3}' "$scratch/exposed" | median)" \
-    "$(awk '{print $4}' "$scratch/exposed" | median)" "$(awk '{print 100 * $1}' "$scratch/exposed" | median)" \
-    "$(awk '{print 100 * $1}' "$scratch/exposed" | sort -g | head -n 1)" \
-    "$(awk '{print 100 * $1}' "$scratch/exposed" | sort -g | tail -n 1)"
 }
 
 echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg)"

@@ -4,9 +4,13 @@
 //   --mode whole           the step
 //   --mode compute         the same with communicators that send nothing
 //   --mode communication   the same with ops that compute nothing
-// so that exposed communication = (whole - compute) / communication. Starts alone or under mpirun.
+//   --mode overlap         all three in turn: exposed communication = (whole - compute) / communication, round by round
+// Starts alone or under mpirun.
+#include <sched.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <map>
 
@@ -23,6 +27,7 @@ struct Settings {
   TrainConfig train;
   int steps = 5, warmup = 2;
   std::string mode = "whole";
+  int compute_core = -1, comm_core = -1;  // of all ranks; -1: where the system puts them
 };
 
 Settings parse(int argc, char** argv) {
@@ -45,7 +50,9 @@ Settings parse(int argc, char** argv) {
   app.add_option("--sharding", t.sharding);
   app.add_option("--steps", s.steps);
   app.add_option("--warmup", s.warmup);
-  app.add_option("--mode", s.mode)->check(CLI::IsMember({"whole", "compute", "communication"}));
+  app.add_option("--mode", s.mode)->check(CLI::IsMember({"whole", "compute", "communication", "overlap"}));
+  app.add_option("--compute-core", s.compute_core, "for --threads 1: the core of every rank's compute thread");
+  app.add_option("--comm-core", s.comm_core, "the core of every rank's communication thread");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -82,65 +89,144 @@ std::string shares(const std::map<std::string, double>& profile) {
                      attention / all, 1 - (products + attention) / all);
 }
 
-void run(Settings s) {
-  MpiSession mpi;
-  log::init(mpi.rank(), mpi.size());
-  s.train.total_batch_size = 0;
-  validate(s.train, mpi.size());
-  const ModelConfig model = load_model_config(s.train.model);
-  const RigOptions options = rig_options(s.train);
-  const NodeMap nodes = NodeMap::discover(mpi);
-  const MeshOptions mesh{s.train.sharding, 0, 120, ""};
-  const auto planned = [&](Arena& a) { return Mesh::planned(nodes, mesh, a); };
-  const TrainingPlan plan = plan_training(model, options, planned);
-
-  cpu::Options device_options;
-  device_options.threads = static_cast<int>(s.train.threads);
-  device_options.profile = true;
-  cpu::Device device(device_options);
-  cpu::set_threads(device_options.threads);
-  const double gemm_rate = cpu::measure_gemm_rate(options.shard.param_dtype);
-  PlannedOps ignored;
-  const auto real_mesh = [&](Arena& a) { return Mesh::make(mpi, nodes, mesh, a); };
-  const auto no_ops = [&](Tensor) { return make_recording_ops(ignored); };
-  Rig rig(device,
-          {s.mode == "compute" ? std::function<Mesh(Arena&)>(planned) : real_mesh,
-           s.mode == "communication" ? std::function<std::unique_ptr<Ops>(Tensor)>(no_ops) : cpu::make_ops},
-          model, options, device.arena("persistent", plan.persistent_bytes),
-          device.arena("activations", plan.activation_bytes));
-  rig.initialize(1);
-
-  const std::vector<HostBatch> batches = random_batches(s.train, model.vocab_size, mpi.rank());
-  std::vector<double> seconds;
-  std::map<std::string, double> before;
-  for (int step = 0; step < s.warmup + s.steps; ++step) {
-    if (step == s.warmup) before = device.profile();
-    const auto begin = std::chrono::steady_clock::now();
-    rig.step().run(step, batches, 1e-4);
-    rig.comm().synchronize();
-    if (step >= s.warmup) {
-      seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    }
+/// One process of the benchmark: what the modes share.
+class Bench {
+ public:
+  explicit Bench(Settings settings)
+      : s_(checked(std::move(settings), mpi_.size())),
+        model_(load_model_config(s_.train.model)),
+        options_(rig_options(s_.train)),
+        nodes_(NodeMap::discover(mpi_)),
+        plan_(plan_training(model_, options_, planned())),
+        device_(device_options(s_)),
+        batches_(random_batches(s_.train, model_.vocab_size, mpi_.rank())) {
+    log::init(mpi_.rank(), mpi_.size());
   }
-  std::map<std::string, double> profile = device.profile();
-  for (auto& [label, value] : profile) value -= before[label];
-  std::sort(seconds.begin(), seconds.end());
-  const double median = seconds[seconds.size() / 2];
-  const double tokens = static_cast<double>(s.train.total_batch_size * s.train.max_seq_length);
-  const double flops = (plan.ops.product_flops + plan.ops.attention_flops) / median;  // per rank
-  log::info(
-      "{{\"mode\":\"{}\",\"ranks\":{},\"threads\":{},\"dtype\":\"{}\",\"parameters\":{},\"tokens_per_second\":{:.1f},"
-      "\"seconds_per_step\":{:.4f},\"fastest\":{:.4f},\"gemm_gflops\":{:.1f},\"share_of_gemm_rate\":{:.3f},{}}}",
-      s.mode, mpi.size(), s.train.threads, s.train.dtype, model.parameters(), tokens / median, median, seconds.front(),
-      gemm_rate / 1e9, flops / gemm_rate, shares(profile));
-}
+
+  void run() { s_.mode == "overlap" ? run_overlap() : run_mode(); }
+
+ private:
+  static Settings checked(Settings s, int ranks) {
+    s.train.total_batch_size = 0;
+    validate(s.train, ranks);
+    return s;
+  }
+  static cpu::Options device_options(const Settings& s) {
+    cpu::Options options;
+    options.threads = static_cast<int>(s.train.threads);
+    options.profile = true;
+    return options;
+  }
+  std::function<Mesh(Arena&)> planned() const {
+    return [this](Arena& a) { return Mesh::planned(nodes_, mesh_, a); };
+  }
+
+  std::unique_ptr<Rig> rig(const std::string& mode) {
+    const auto real_mesh = [this](Arena& a) { return Mesh::make(mpi_, nodes_, mesh_, a); };
+    const auto no_ops = [this](Tensor) { return make_recording_ops(ignored_); };
+    auto made = std::make_unique<Rig>(
+        device_,
+        Rig::Makers{mode == "compute" ? planned() : real_mesh,
+                    mode == "communication" ? std::function<std::unique_ptr<Ops>(Tensor)>(no_ops) : cpu::make_ops},
+        model_, options_, device_.arena("persistent", plan_.persistent_bytes),
+        device_.arena("activations", plan_.activation_bytes));
+    pin(made->compute(), s_.compute_core);
+    pin(made->comm(), s_.comm_core);
+    made->initialize(1);
+    return made;
+  }
+
+  /// The stream's own thread stays on `core`; a negative core leaves it alone.
+  static void pin(Stream& stream, int core) {
+    if (core < 0) return;
+    cpu::enqueue(stream, "pin", {}, [core] {
+      cpu_set_t cores;
+      CPU_ZERO(&cores);
+      CPU_SET(static_cast<std::size_t>(core), &cores);
+      SHERD_CHECK(sched_setaffinity(0, sizeof cores, &cores) == 0, "this machine has no core {}", core);
+    });
+  }
+
+  /// Seconds of one step, on the slowest rank; all ranks begin together.
+  double time_step(Rig& rig, int step) {
+    rig.synchronize();
+    MPI_Barrier(mpi_.world());
+    const auto begin = std::chrono::steady_clock::now();
+    rig.step().run(step, batches_, 1e-4);
+    rig.synchronize();
+    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, mpi_.world());
+    return seconds;
+  }
+
+  void run_mode() {
+    cpu::set_threads(static_cast<int>(s_.train.threads));
+    const double gemm_rate = cpu::measure_gemm_rate(options_.shard.param_dtype);
+    const std::unique_ptr<Rig> rig = this->rig(s_.mode);
+    std::vector<double> seconds;
+    std::map<std::string, double> before;
+    for (int step = 0; step < s_.warmup + s_.steps; ++step) {
+      if (step == s_.warmup) before = device_.profile();
+      const double took = time_step(*rig, step);
+      if (step >= s_.warmup) seconds.push_back(took);
+    }
+    std::map<std::string, double> profile = device_.profile();
+    for (auto& [label, value] : profile) value -= before[label];
+    const double took = median(seconds);
+    const double tokens = static_cast<double>(s_.train.total_batch_size * s_.train.max_seq_length);
+    const double flops = (plan_.ops.product_flops + plan_.ops.attention_flops) / took;  // per rank
+    log::info(
+        "{{\"mode\":\"{}\",\"ranks\":{},\"threads\":{},\"dtype\":\"{}\",\"parameters\":{},\"tokens_per_second\":{:.1f},"
+        "\"seconds_per_step\":{:.4f},\"gemm_gflops\":{:.1f},\"share_of_gemm_rate\":{:.3f},{}}}",
+        s_.mode, mpi_.size(), s_.train.threads, s_.train.dtype, model_.parameters(), tokens / took, took,
+        gemm_rate / 1e9, flops / gemm_rate, shares(profile));
+  }
+
+  /// Whole, compute and communication steps in turn, so that each round's three share the machine's mood.
+  void run_overlap() {
+    const std::array<std::unique_ptr<Rig>, 3> rigs{rig("whole"), rig("compute"), rig("communication")};
+    std::array<std::vector<double>, 4> seen;  // of the three, and the exposed share
+    std::vector<double> waited;               // of the whole step: the compute stream idle; the rest is contention
+    for (int step = 0; step < s_.warmup + s_.steps; ++step) {
+      std::array<double, 3> t{};
+      const double before = rigs[0]->compute().seconds_waited();
+      for (std::size_t i = 0; i < 3; ++i) t[i] = time_step(*rigs[i], step);
+      if (step < s_.warmup) continue;
+      waited.push_back(rigs[0]->compute().seconds_waited() - before);
+      for (std::size_t i = 0; i < 3; ++i) seen[i].push_back(t[i]);
+      seen[3].push_back((t[0] - t[1]) / t[2]);
+    }
+    const auto [least, most] = std::minmax_element(seen[3].begin(), seen[3].end());
+    log::info(
+        "{{\"mode\":\"overlap\",\"ranks\":{},\"rounds\":{},\"whole\":{:.3f},\"compute\":{:.3f},\"communication\":{:.3f},"
+        "\"waited\":{:.3f},\"exposed\":{:.3f},\"least\":{:.3f},\"most\":{:.3f}}}",
+        mpi_.size(), s_.steps, median(seen[0]), median(seen[1]), median(seen[2]), median(waited), median(seen[3]),
+        *least, *most);
+  }
+
+  static double median(std::vector<double> of) {
+    std::sort(of.begin(), of.end());
+    return of[of.size() / 2];
+  }
+
+  MpiSession mpi_;
+  const Settings s_;
+  const ModelConfig model_;
+  const RigOptions options_;
+  const NodeMap nodes_;
+  const MeshOptions mesh_{s_.train.sharding, 0, 120, ""};
+  const TrainingPlan plan_;
+  cpu::Device device_;
+  const std::vector<HostBatch> batches_;
+  PlannedOps ignored_;
+};
 
 }  // namespace
 }  // namespace sherd
 
 int main(int argc, char** argv) {
   try {
-    sherd::run(sherd::parse(argc, argv));
+    sherd::Bench(sherd::parse(argc, argv)).run();
   } catch (const std::exception& e) {
     sherd::log::error("{}", e.what());
     return 1;
