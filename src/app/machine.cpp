@@ -12,6 +12,7 @@
 #include "sherd/base/narrow.hpp"
 #include "sherd/device/cpu/device.hpp"
 #include "sherd/device/cuda/device.hpp"
+#include "sherd/ops/cuda/ops.hpp"
 #include "sherd/ops/ops.hpp"
 
 namespace sherd::app {
@@ -102,6 +103,10 @@ std::unique_ptr<Device> make_device(const std::string& name, int threads, int lo
   cpu::Options options;
   options.threads = threads;
   return std::make_unique<cpu::Device>(options);
+}
+
+OpsMaker ops_maker(const std::string& device) {
+  return device == "cuda" ? &cuda::make_ops : &cpu::make_ops;
 }
 
 }  // namespace sherd::app

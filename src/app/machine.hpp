@@ -9,6 +9,7 @@
 #include "sherd/data/exchange.hpp"
 #include "sherd/device/device.hpp"
 #include "sherd/mesh/node_map.hpp"
+#include "sherd/ops/ops.hpp"
 
 namespace sherd::app {
 
@@ -28,5 +29,8 @@ double world_gemm_rate(DType dtype, int threads, Exchange& host);
 
 /// The device that --device names: auto is the CPU in a build without CUDA.
 std::unique_ptr<Device> make_device(const std::string& name, int threads, int local_rank);
+/// What makes that device's ops from their workspace.
+using OpsMaker = std::unique_ptr<Ops> (*)(Tensor workspace);
+OpsMaker ops_maker(const std::string& device);
 
 }  // namespace sherd::app

@@ -1,12 +1,15 @@
 #include "sherd/data/prepare.hpp"
 
 #include "commands.hpp"
+#include "machine.hpp"
 #include "sherd/base/log.hpp"
 
 namespace sherd::app {
 
-int prepare(const PrepareConfig& config, const MpiSession& mpi) {
+int prepare(const PrepareConfig& given, const MpiSession& mpi) {
   const std::unique_ptr<Exchange> peers = mpi_exchange(mpi.world());
+  PrepareConfig config = given;
+  if (config.threads == 0) config.threads = threads_per_rank(0, NodeMap::discover(mpi), *peers);
   const PrepareReport r = sherd::prepare(config, *peers);  // it logs its progress
   const double megabytes = static_cast<double>(r.bytes) / 1e6;
   log::info("prepare: {}: {} documents ({} held out), {} tokens, from {:.1f} MB in {:.1f} s ({:.1f} MB/s)",

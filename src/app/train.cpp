@@ -85,7 +85,7 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   });
 
   const NodeMap nodes = NodeMap::discover(mpi);
-  const MeshOptions mesh{config.sharding, config.shard_size, config.comm_timeout, config.output};
+  const MeshOptions mesh{config.sharding, config.shard_size, config.comm_timeout, config.output, config.device};
   const RigOptions options = rig_options(config);
   const TrainingPlan plan =
       plan_training(model, options, [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
@@ -95,11 +95,14 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
                    node_memory());
   });
   const int threads = threads_per_rank(config.threads, nodes, *host);
-  const std::unique_ptr<Device> device =
-      make_device(config.device, threads, nodes.place[static_cast<std::size_t>(mpi.rank())].local_rank);
+  std::unique_ptr<Device> device;
+  together(*host, [&] {
+    device = make_device(config.device, threads, nodes.place[static_cast<std::size_t>(mpi.rank())].local_rank);
+  });
   const double gemm_rate = world_gemm_rate(options.shard.param_dtype, threads, *host);
-  Rig rig(*device, {[&](Arena& persistent) { return Mesh::make(mpi, nodes, mesh, persistent); }, &cpu::make_ops}, model,
-          options, device->arena("states and buffers", plan.persistent_bytes),
+  Rig rig(*device,
+          {[&](Arena& persistent) { return Mesh::make(mpi, nodes, mesh, persistent); }, ops_maker(config.device)},
+          model, options, device->arena("states and buffers", plan.persistent_bytes),
           device->arena("activations", plan.activation_bytes));
   log::info("{}", rig.mesh().describe(device->describe(), threads));
   log_plan(model, plan, config);

@@ -56,8 +56,8 @@ int MpiComm::size() const {
 }
 
 MpiSession::MpiSession() : exceptions_(std::uncaught_exceptions()) {
-  // Over TCP, Open MPI's put protocol moves both ways at half the wire's rate (docs/performance.md); sends do not. Other
-  // transports and other MPIs do not read this, and the user's own setting stays.
+  // Over TCP, Open MPI's put protocol moves both ways at half the wire's rate (docs/performance.md); sends do not.
+  // Other transports and other MPIs do not read this, and the user's own setting stays.
   ::setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
   int provided = MPI_THREAD_SINGLE;
   MPI_CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided));

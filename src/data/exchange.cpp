@@ -2,7 +2,6 @@
 
 #include <filesystem>
 
-#include "sherd/base/error.hpp"
 #include "sherd/base/narrow.hpp"
 
 namespace sherd {
@@ -19,9 +18,9 @@ void require_success(int result, const char* call) {
   if (result != MPI_SUCCESS) throw comm_error("{} failed ({})", call, result);
 }
 
-class MpiExchange : public Exchange {
+class WorldExchange : public Exchange {
  public:
-  explicit MpiExchange(MPI_Comm comm) : comm_(comm) {
+  explicit WorldExchange(MPI_Comm comm) : comm_(comm) {
     require_success(MPI_Comm_rank(comm, &rank_), "MPI_Comm_rank");
     require_success(MPI_Comm_size(comm, &size_), "MPI_Comm_size");
   }
@@ -56,10 +55,10 @@ std::unique_ptr<Exchange> self_exchange() {
   return std::make_unique<SelfExchange>();
 }
 std::unique_ptr<Exchange> mpi_exchange(MPI_Comm comm) {
-  return std::make_unique<MpiExchange>(comm);
+  return std::make_unique<WorldExchange>(comm);
 }
 
-void together(Exchange& peers, const std::function<void()>& work) {
+std::optional<Error> first_error(Exchange& peers, const std::function<void()>& work) {
   std::string outcome;  // empty: well; else the exit code as one character, then the message
   try {
     work();
@@ -73,8 +72,13 @@ void together(Exchange& peers, const std::function<void()>& work) {
   const std::vector<std::string> all = peers.all_gather(outcome);
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank].empty()) continue;
-    throw Error(static_cast<ExitCode>(all[rank].front()), all[rank].substr(1)).told_by(narrow<int>(rank));
+    return Error(static_cast<ExitCode>(all[rank].front()), all[rank].substr(1)).told_by(narrow<int>(rank));
   }
+  return {};
+}
+
+void together(Exchange& peers, const std::function<void()>& work) {
+  if (const std::optional<Error> error = first_error(peers, work)) throw *error;
 }
 
 }  // namespace sherd

@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "sherd/base/narrow.hpp"
+#include "sherd/comm/nccl.hpp"
 
 namespace sherd {
 namespace {
@@ -33,6 +34,7 @@ struct AxisMaker {
     if (!options.flight_records.empty()) {
       o.flight_record = fmt::format("{}/flight-{}-rank{}.json", options.flight_records, axis, session.rank());
     }
+    if (options.device == "cuda") return make_nccl_communicator(std::move(comm), std::move(axis), std::move(o));
     return make_mpi_communicator(std::move(comm), std::move(axis), staging, std::move(o));
   }
 

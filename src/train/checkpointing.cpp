@@ -16,27 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Failure {
-  std::string message;
-  int rank = 0;
-};
-
-/// Runs `work` on every rank; none if it went well on all, else what went wrong first, the same everywhere.
-template <class Work>
-std::optional<Failure> failure_anywhere(Exchange& host, Work work) {
-  std::string mine;
-  try {
-    work();
-  } catch (const Error& e) {
-    mine = e.what();
-  }
-  const std::vector<std::string> all = host.all_gather(mine);
-  for (std::size_t rank = 0; rank < all.size(); ++rank) {
-    if (!all[rank].empty()) return Failure{all[rank], narrow<int>(rank)};
-  }
-  return {};
-}
-
 /// Rank 0 looks into the shared folder, for all.
 std::vector<fs::path> checkpoints_of(const fs::path& output, Exchange& host) {
   std::string mine;
@@ -77,11 +56,10 @@ void load_weights(const TrainConfig& config, const ModelConfig& model, Rig& rig,
   }
   SafetensorsModel::Options options;
   options.tied_embeddings = model.tied_embeddings;
-  const auto failure = failure_anywhere(host, [&] {
+  together(host, [&] {
     SafetensorsModel from(config.model, options);
     load_state(rig, from, config.model, false);
   });
-  if (failure) throw bad_input("{}", failure->message).told_by(failure->rank);
   log::info("weights: {}", config.model);
 }
 
@@ -108,17 +86,16 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     candidates = {config.resume};
   for (const fs::path& directory : candidates) {
     CheckpointMetadata meta;
-    const auto failure = failure_anywhere(host, [&] { meta = load_checkpoint(directory, rig); });
-    if (!failure) {
+    const std::optional<Error> error = first_error(host, [&] { meta = load_checkpoint(directory, rig); });
+    if (!error) {
       log_resumed(directory, meta, config);
       return {meta.step, meta.tokens_seen, meta.step};
     }
     if (directory == candidates.back()) {
-      throw bad_input("{}; no good checkpoint is left to resume from. Use --resume none to begin anew",
-                      failure->message)
-          .told_by(failure->rank);
+      throw bad_input("{}; no good checkpoint is left to resume from. Use --resume none to begin anew", error->what())
+          .told_by(error->teller());
     }
-    if (host.rank() == failure->rank) log::warn("{}; trying the next older checkpoint", failure->message);
+    if (host.rank() == error->teller()) log::warn("{}; trying the next older checkpoint", error->what());
   }
   load_weights(config, model, rig, host);
   return {0, 0, 0};
@@ -127,12 +104,12 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
 void save(const TrainConfig& config, RunState& state, Rig& rig, Exchange& host) {
   rig.synchronize();
   const fs::path output = config.output;
-  const auto all_or_throw = [&](auto work) {
-    const auto failure = failure_anywhere(host, work);
-    if (failure) {
-      throw does_not_fit("the checkpoint of step {} was not written: {}. The checkpoints before it are untouched",
-                         state.step, failure->message)
-          .told_by(failure->rank);
+  const auto all_or_throw = [&](const std::function<void()>& work) {
+    if (const std::optional<Error> error = first_error(host, work)) {
+      throw Error(error->code(),
+                  fmt::format("the checkpoint of step {} was not written: {}. The checkpoints before it are untouched",
+                              state.step, error->what()))
+          .told_by(error->teller());
     }
   };
   all_or_throw([&] {

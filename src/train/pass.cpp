@@ -132,11 +132,15 @@ void Pass::backward_kept(const LlamaContext& ctx, Tensor g) {
 void Pass::backward_segment(const LlamaContext& ctx, std::int64_t segment, Tensor branch, Tensor g) {
   const Arena::Scope scratch(activations_);
   const std::int64_t first = segment * recompute_.every, last = std::min(first + recompute_.every, config_.layers) - 1;
+  // Backward goes from block i to the one before it, or on to the start of the segment before.
+  const auto after = [&](std::int64_t i) { return i > first ? i - 1 : first - recompute_.every; };
+  const auto prefetch = [&](std::int64_t block) {
+    if (block >= 0) model_.prefetch(unit_of(block));
+  };
   Residual io{segment_inputs_[static_cast<std::size_t>(segment)], branch, false};
   for (std::int64_t i = first; i <= last; ++i) {
     const ShardedModel::Weights w = model_.use(unit_of(i));
-    const std::int64_t next = i < last ? i + 1 : i > first ? i - 1 : first - recompute_.every;
-    if (next >= 0) model_.prefetch(unit_of(next));
+    prefetch(i < last ? i + 1 : after(i));
     BlockSaved& saved = saved_[static_cast<std::size_t>(i)];
     saved = take_saved(ctx, Keep::all, io.pending ? Tensor{} : io.stream);
     block_forward(ctx, BlockTensors::bind(w.all()), io, saved, i < last);
@@ -144,8 +148,7 @@ void Pass::backward_segment(const LlamaContext& ctx, std::int64_t segment, Tenso
   }
   for (std::int64_t i = last; i-- > first;) {
     const ShardedModel::Weights w = model_.use(unit_of(i));
-    const std::int64_t next = i > first ? i - 1 : first - recompute_.every;
-    if (next >= 0) model_.prefetch(unit_of(next));
+    prefetch(after(i));
     block_backward_and_reduce(ctx, w, saved_[static_cast<std::size_t>(i)], g, i);
   }
 }

@@ -50,6 +50,13 @@ class BadModel(RunFolder):
         self.refused(self.sherd(*self.train_args(), ranks=2), BAD_INPUT, "model.embed_tokens.weight")
 
 
+class BadDevice(RunFolder):
+    def test_a_gpu_of_a_build_that_has_none(self):
+        if "cuda: not in this build" not in self.sherd("--version").stdout:
+            self.skipTest("this build has CUDA")
+        self.refused(self.train("--device", "cuda", ranks=2), USAGE, "--device cuda", "no CUDA", "--device cpu")
+
+
 class BadCorpus(RunFolder):
     def test_a_tokenizer_with_more_pieces_than_the_model_has_rows(self):
         self.reshape(vocab_size=200)

@@ -198,7 +198,8 @@ class Bench {
     }
     const auto [least, most] = std::minmax_element(seen[3].begin(), seen[3].end());
     log::info(
-        "{{\"mode\":\"overlap\",\"ranks\":{},\"rounds\":{},\"whole\":{:.3f},\"compute\":{:.3f},\"communication\":{:.3f},"
+        "{{\"mode\":\"overlap\",\"ranks\":{},\"rounds\":{},\"whole\":{:.3f},\"compute\":{:.3f},\"communication\":{:.3f}"
+        ","
         "\"waited\":{:.3f},\"exposed\":{:.3f},\"least\":{:.3f},\"most\":{:.3f}}}",
         mpi_.size(), s_.steps, median(seen[0]), median(seen[1]), median(seen[2]), median(waited), median(seen[3]),
         *least, *most);

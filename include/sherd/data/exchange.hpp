@@ -5,8 +5,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "sherd/base/error.hpp"
 
 namespace sherd {
 
@@ -22,7 +25,11 @@ class Exchange {
 std::unique_ptr<Exchange> self_exchange();              // one process, no MPI call
 std::unique_ptr<Exchange> mpi_exchange(MPI_Comm comm);  // comm is borrowed; one thread calls
 
-/// Runs `work` on every rank; if it throws on one, every rank throws what the lowest such rank threw. Collective.
+/// Runs `work` on every rank; none if it went well on all, else what the lowest rank where it did not threw, the same
+/// on all. Collective.
+std::optional<Error> first_error(Exchange& peers, const std::function<void()>& work);
+
+/// The same; every rank throws that error.
 void together(Exchange& peers, const std::function<void()>& work);
 
 }  // namespace sherd

@@ -20,6 +20,7 @@ struct MeshOptions {
   std::int64_t shard_size = 0;    // --shard-size: ranks per group with hybrid; 0: the ranks of a node
   double timeout_seconds = 300;   // --comm-timeout
   std::string flight_records;     // folder for the last collectives of a rank that gives up; empty: none
+  std::string device = "cpu";     // --device: whose memory the collectives move; cuda takes NCCL
 };
 
 /// Who is where on the mesh: pure arithmetic, the same on all ranks.

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "sherd/base/error.hpp"
+#include "sherd/device/cuda/device.hpp"
+
 namespace sherd::app {
 namespace {
 
@@ -38,6 +41,20 @@ TEST(RequireMemory, CountsAllRanksOfTheNode) {
     EXPECT_NE(std::string(e.what()).find("node1"), std::string::npos) << e.what();
   }
   EXPECT_GT(node_memory(), 0);
+}
+
+TEST(Cuda, IsRefusedByABuildWithoutIt) {
+  if (cuda::version() != "not in this build") GTEST_SKIP() << "this build has CUDA";
+  const auto refused = [](const auto& make) {
+    try {
+      make();
+    } catch (const Error& e) {
+      return e.code() == ExitCode::usage && std::string(e.what()).find("use --device cpu") != std::string::npos;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused([] { make_device("cuda", 1, 0); }));
+  EXPECT_TRUE(refused([] { ops_maker("cuda")(Tensor{}); }));
 }
 
 }  // namespace

@@ -1,0 +1,11 @@
+// Linked when the build has no NCCL.
+#include "sherd/base/error.hpp"
+#include "sherd/comm/nccl.hpp"
+
+namespace sherd {
+
+std::unique_ptr<Communicator> make_nccl_communicator(MpiComm, std::string, MpiOptions) {
+  throw usage_error("--device cuda: this build has no NCCL; use --device cpu, or leave it out");
+}
+
+}  // namespace sherd

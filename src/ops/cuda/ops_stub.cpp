@@ -1,0 +1,12 @@
+// Linked when the build has no CUDA.
+#include "sherd/ops/cuda/ops.hpp"
+
+#include "sherd/base/error.hpp"
+
+namespace sherd::cuda {
+
+std::unique_ptr<sherd::Ops> make_ops(Tensor) {
+  throw usage_error("--device cuda: this build has no CUDA kernels; use --device cpu, or leave it out");
+}
+
+}  // namespace sherd::cuda
