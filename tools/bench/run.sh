@@ -67,7 +67,7 @@ train_table() {
   train llama_30m 4 512 fp32
   local repeats=${REPEATS_SLOW:-3}
   train smollm_135m 2 512 fp32
-  train llama_30m 4 "${SEQ_BF16:-128}" bf16
+  train llama_30m 1 "${SEQ_BF16:-128}" bf16
   train smollm_135m 1 "${SEQ_BF16:-128}" bf16
 }
 
