@@ -3,7 +3,7 @@
 # collectives (all by default). Training is run beside PyTorch in turn where PYTHON (python3) has torch and transformers;
 # overlap needs root and iproute2. Everything is repeated REPEATS (5) times and medians are printed. The machine should be
 # otherwise idle. SEQ_BF16 (128): the length of bf16 sequences, short because PyTorch takes minutes for a longer step on a
-# CPU without bf16 instructions. RATE (1gbit): of the links of overlap.
+# CPU without bf16 instructions. RATE (250mbit): of the links of overlap.
 set -eu
 cd "$(dirname "$0")/../.."
 build=$1
@@ -88,7 +88,7 @@ overlap() {
 }
 
 overlap_table() {
-  local rate=${RATE:-1gbit}
+  local rate=${RATE:-250mbit}
   export HOSTS_DIR=$scratch/hosts OMP_NUM_THREADS=1
   tests/slurm/hosts.sh start -n 2 -s 1 -r "$rate"
   echo "| two hosts, 30M, full, fp32 | step | without communication | communication alone | waited | exposed (range) |"
