@@ -11,7 +11,7 @@
 namespace sherd::cpu {
 namespace {
 
-constexpr std::int64_t kMaxRows = 768, kMaxCols = 576;  // of a block of c; measured
+constexpr std::int64_t kMaxRows = 768, kMaxCols = 576;  // of a block of c; wider, and oneDNN packs above 1 MiB
 constexpr std::int64_t kMinRows = 288, kTasks = 6;      // fewer rows only to have this many blocks
 constexpr std::int64_t kDepth = 512;                    // of the operand panels that are copied to scratch memory
 
