@@ -41,30 +41,50 @@ class MpiExchange::Requests {
   std::vector<MPI_Request> ring_;
 };
 
-/// How to wait without burning a core that computes: poll, then yield, then sleep for an eighth of the time waited so
-/// far. Message by message, because MPI moves data only inside its calls: while a long message streams through shared
-/// memory a sleep would halve its rate; through a slow network, the kernel's buffers go on without us.
+/// How to wait without burning a core that computes. MPI moves data only inside its calls, so a link whose messages
+/// come fast (shared memory) is polled, then yielded to, then slept on for an eighth of the time waited so far: a
+/// longer sleep would halve its rate. A link whose messages take a millisecond and more is slept on at once for a
+/// quarter of that time: the kernel's buffers go on without us, and polls and yields would take from computation
+/// several times what the data does (measured in docs/performance.md).
 class MpiExchange::Patience {
  public:
-  void moved() { polls_ = 0; }
+  explicit Patience(double& pace) : pace_(pace) {}
+  /// `messages` have come or gone since the last call.
+  void moved(std::int64_t messages) {
+    const Clock::time_point now = Clock::now();
+    if (started_) {
+      const double each = std::chrono::duration<double>(now - moved_).count() / static_cast<double>(messages);
+      pace_ += (each - pace_) / 8;
+    }
+    started_ = true;  // the first message of a collective also waited for its peer to come to it
+    moved_ = now;
+    polls_ = 0;
+  }
   /// Seconds since something moved.
   double pause() {
     if (polls_ == 0) since_ = Clock::now();
     ++polls_;
-    if (polls_ <= kSpins) return 0.0;
+    const bool slow = pace_ >= kSlowLink;
+    if (!slow && polls_ <= kSpins) return 0.0;
     const double waited = std::chrono::duration<double>(Clock::now() - since_).count();
-    if (waited < kYieldSeconds)
+    if (slow)
+      sleep(std::min(pace_ / 4, kLongestSleep));
+    else if (waited < kYieldSeconds)
       ::sched_yield();
     else
-      std::this_thread::sleep_for(std::chrono::duration<double>(std::clamp(waited / 8, kMinSleep, kMaxSleep)));
+      sleep(std::clamp(waited / 8, kShortestSleep, kLongSleep));
     return waited;
   }
 
  private:
+  static void sleep(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
   static constexpr int kSpins = 20;
-  static constexpr double kYieldSeconds = 2e-4, kMinSleep = 5e-5, kMaxSleep = 2e-4;
+  static constexpr double kYieldSeconds = 2e-4, kShortestSleep = 5e-5, kLongSleep = 2e-4;
+  static constexpr double kSlowLink = 1e-3, kLongestSleep = 2e-3;
+  double& pace_;  // seconds per message, averaged over the last ones of this axis
+  bool started_ = false;
   std::int64_t polls_ = 0;
-  Clock::time_point since_{};
+  Clock::time_point since_{}, moved_{};
 };
 
 MpiExchange::MpiExchange(MpiComm comm, std::string axis, MpiOptions options)
@@ -94,7 +114,7 @@ void MpiExchange::end() {
 void MpiExchange::run(std::int64_t count, std::int64_t window, const std::function<Transfer(std::int64_t)>& transfer,
                       const std::function<void(std::int64_t)>& landed) {
   Requests receives(window), sends(window);
-  Patience patience;
+  Patience patience(pace_);
   std::int64_t asked = 0, received = 0, offered = 0, sent = 0;  // how far each has come; all end at count
   bool roll_called = false;
   while (received < count || sent < count) {
@@ -104,7 +124,7 @@ void MpiExchange::run(std::int64_t count, std::int64_t window, const std::functi
     if (received < asked && complete(receives[received])) landed(received++);
     while (sent < offered && complete(sends[sent])) ++sent;
     if (received + sent > before) {
-      patience.moved();
+      patience.moved(received + sent - before);
       continue;
     }
     const double waited = patience.pause();

@@ -64,6 +64,7 @@ class MpiExchange {
   int rank_, size_;
   FlightRecorder flight_;
   std::chrono::steady_clock::time_point started_{};
+  double pace_ = 0;  // seconds between messages, which says how to wait for the next
   std::int64_t roll_token_ = 0;
   std::vector<MPI_Request> roll_sends_;
   struct Counter {
