@@ -3,7 +3,8 @@
 # collectives (all by default). Training is run beside PyTorch in turn where PYTHON (python3) has torch and transformers;
 # overlap needs root and iproute2. Everything is repeated REPEATS (5) times and medians are printed. The machine should be
 # otherwise idle. SEQ_BF16 (128): the length of bf16 sequences, short because PyTorch takes minutes for a longer step on a
-# CPU without bf16 instructions. RATE (250mbit): of the links of overlap.
+# CPU without bf16 instructions. RATES (250mbit 500mbit 1gbit): of the links of overlap. ACCUMULATION (4): micro-batches
+# of its steps.
 set -eu
 cd "$(dirname "$0")/../.."
 build=$1
@@ -43,7 +44,7 @@ train() {
     column share_of_gemm_rate "$scratch/line" >>"$scratch/share"
     column other_share "$scratch/line" >>"$scratch/other"
     if has_torch; then
-      "$python" tools/bench/pytorch_bench.py --config "tools/bench/shapes/$shape.json" --batch "$batch" --seq 512 \
+      "$python" tools/bench/pytorch_bench.py --config "tools/bench/shapes/$shape.json" --batch "$batch" --seq "$seq" \
         --threads "$threads" --dtype "$dtype" --steps 2 --warmup 1 2>/dev/null >"$scratch/line"
       theirs=$(column tokens_per_second "$scratch/line")
       echo "$theirs" >>"$scratch/theirs"
@@ -71,30 +72,32 @@ train_table() {
   train smollm_135m 1 "${SEQ_BF16:-128}" bf16
 }
 
-# overlap RATE NAME CORES...: exposed = (step - step without communication) / communication alone, on two hosts with
-# capped links; waited = the part of communication alone that the compute stream was idle.
+# overlap RATE: two hosts of one core each, which computation and communication share. exposed = (step - step without
+# communication) / communication alone, median over rounds of the three in turn; waited = the part of communication
+# alone that the compute stream was idle; cpu = CPU seconds of the process during communication alone.
 overlap() {
-  local rate=$1 name=$2
-  shift 2
-  tests/slurm/hosts.sh mpirun -n 2 --bind-to none "$PWD/$bench/train_bench" \
-    --config "$PWD/tools/bench/shapes/llama_30m.json" --batch 4 --seq 512 --threads 1 --mode overlap --steps "$repeats" \
-    --warmup 1 "$@" >"$scratch/line"
-  awk -v rate="$rate" -v name="$name" -v n="$repeats" -v w="$(column whole "$scratch/line")" \
-    -v c="$(column compute "$scratch/line")" -v m="$(column communication "$scratch/line")" \
+  # shellcheck disable=SC2016  # the inner shell expands
+  tests/slurm/hosts.sh mpirun -n 2 --bind-to none bash -c 'exec taskset -c "$OMPI_COMM_WORLD_RANK" "$@"' bash \
+    "$PWD/$bench/train_bench" --config "$PWD/tools/bench/shapes/llama_30m.json" --batch 4 --seq 512 --threads 1 \
+    --accumulation "${ACCUMULATION:-4}" --mode overlap --steps "$repeats" --warmup 1 >"$scratch/line"
+  awk -v rate="$1" -v w="$(column whole "$scratch/line")" -v c="$(column compute "$scratch/line")" \
+    -v m="$(column communication "$scratch/line")" -v b="$(column communication_cpu "$scratch/line")" \
     -v i="$(column waited "$scratch/line")" -v e="$(column exposed "$scratch/line")" \
     -v least="$(column least "$scratch/line")" -v most="$(column most "$scratch/line")" 'BEGIN {
-    printf "| %s, %s, median of %d | %.2f s | %.2f s | %.2f s | %.0f%% | %.0f%% (%.0f%% to %.0f%%) |\n", rate, name, n, w, c,
-      m, 100 * i / m, 100 * e, 100 * least, 100 * most}'
+    printf "| %s | %.2f s | %.2f s | %.2f s | %.2f s | %.0f%% | %.0f%% (%.0f%% to %.0f%%) |\n", rate, w, c, m, b,
+      100 * i / m, 100 * e, 100 * least, 100 * most}'
 }
 
 overlap_table() {
-  local rate=${RATE:-250mbit}
+  local rate
   export HOSTS_DIR=$scratch/hosts OMP_NUM_THREADS=1
-  tests/slurm/hosts.sh start -n 2 -s 1 -r "$rate"
-  echo "| two hosts, 30M, full, fp32 | step | without communication | communication alone | waited | exposed (range) |"
-  echo "|---|---|---|---|---|---|"
-  overlap "$rate" "a core for communication" --compute-core 0 --comm-core 1
-  overlap "$rate" "all on the same cores"
+  tests/slurm/hosts.sh start -n 2 -s 1
+  echo "| links | step | without communication | communication alone | its CPU time | waited | exposed (range) |"
+  echo "|---|---|---|---|---|---|---|"
+  for rate in ${RATES:-250mbit 500mbit 1gbit}; do
+    tests/slurm/hosts.sh rate "$rate"
+    overlap "$rate"
+  done
   tests/slurm/hosts.sh stop
 }
 

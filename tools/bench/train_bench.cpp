@@ -6,7 +6,7 @@
 //   --mode communication   the same with ops that compute nothing
 //   --mode overlap         all three in turn: exposed communication = (whole - compute) / communication, round by round
 // Starts alone or under mpirun.
-#include <sched.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -27,7 +27,6 @@ struct Settings {
   TrainConfig train;
   int steps = 5, warmup = 2;
   std::string mode = "whole";
-  int compute_core = -1, comm_core = -1;  // of all ranks; -1: where the system puts them
 };
 
 Settings parse(int argc, char** argv) {
@@ -51,8 +50,6 @@ Settings parse(int argc, char** argv) {
   app.add_option("--steps", s.steps);
   app.add_option("--warmup", s.warmup);
   app.add_option("--mode", s.mode)->check(CLI::IsMember({"whole", "compute", "communication", "overlap"}));
-  app.add_option("--compute-core", s.compute_core, "for --threads 1: the core of every rank's compute thread");
-  app.add_option("--comm-core", s.comm_core, "the core of every rank's communication thread");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -87,6 +84,16 @@ std::string shares(const std::map<std::string, double>& profile) {
   }
   return fmt::format("\"product_share\":{:.4f},\"attention_share\":{:.4f},\"other_share\":{:.4f}", products / all,
                      attention / all, 1 - (products + attention) / all);
+}
+
+/// Of this process, in user mode and in the kernel.
+double cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 /// One process of the benchmark: what the modes share.
@@ -130,21 +137,8 @@ class Bench {
                     mode == "communication" ? std::function<std::unique_ptr<Ops>(Tensor)>(no_ops) : cpu::make_ops},
         model_, options_, device_.arena("persistent", plan_.persistent_bytes),
         device_.arena("activations", plan_.activation_bytes));
-    pin(made->compute(), s_.compute_core);
-    pin(made->comm(), s_.comm_core);
     made->initialize(1);
     return made;
-  }
-
-  /// The stream's own thread stays on `core`; a negative core leaves it alone.
-  static void pin(Stream& stream, int core) {
-    if (core < 0) return;
-    cpu::enqueue(stream, "pin", {}, [core] {
-      cpu_set_t cores;
-      CPU_ZERO(&cores);
-      CPU_SET(static_cast<std::size_t>(core), &cores);
-      SHERD_CHECK(sched_setaffinity(0, sizeof cores, &cores) == 0, "this machine has no core {}", core);
-    });
   }
 
   /// Seconds of one step, on the slowest rank; all ranks begin together.
@@ -187,12 +181,19 @@ class Bench {
     const std::array<std::unique_ptr<Rig>, 3> rigs{rig("whole"), rig("compute"), rig("communication")};
     std::array<std::vector<double>, 4> seen;  // of the three, and the exposed share
     std::vector<double> waited;               // of the whole step: the compute stream idle; the rest is contention
+    std::vector<double> burnt;                // by communication alone: CPU time, which computation cannot have
     for (int step = 0; step < s_.warmup + s_.steps; ++step) {
       std::array<double, 3> t{};
       const double before = rigs[0]->compute().seconds_waited();
-      for (std::size_t i = 0; i < 3; ++i) t[i] = time_step(*rigs[i], step);
+      double burnt_now = 0;
+      for (std::size_t i = 0; i < 3; ++i) {
+        const double burnt_before = cpu_seconds();
+        t[i] = time_step(*rigs[i], step);
+        burnt_now = cpu_seconds() - burnt_before;
+      }
       if (step < s_.warmup) continue;
       waited.push_back(rigs[0]->compute().seconds_waited() - before);
+      burnt.push_back(burnt_now);
       for (std::size_t i = 0; i < 3; ++i) seen[i].push_back(t[i]);
       seen[3].push_back((t[0] - t[1]) / t[2]);
     }
@@ -200,9 +201,9 @@ class Bench {
     log::info(
         "{{\"mode\":\"overlap\",\"ranks\":{},\"rounds\":{},\"whole\":{:.3f},\"compute\":{:.3f},\"communication\":{:.3f}"
         ","
-        "\"waited\":{:.3f},\"exposed\":{:.3f},\"least\":{:.3f},\"most\":{:.3f}}}",
-        mpi_.size(), s_.steps, median(seen[0]), median(seen[1]), median(seen[2]), median(waited), median(seen[3]),
-        *least, *most);
+        "\"communication_cpu\":{:.3f},\"waited\":{:.3f},\"exposed\":{:.3f},\"least\":{:.3f},\"most\":{:.3f}}}",
+        mpi_.size(), s_.steps, median(seen[0]), median(seen[1]), median(seen[2]), median(burnt), median(waited),
+        median(seen[3]), *least, *most);
   }
 
   static double median(std::vector<double> of) {
