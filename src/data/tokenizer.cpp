@@ -1,12 +1,10 @@
 #include "sherd/data/tokenizer.hpp"
 
-#include <openssl/evp.h>
 #include <sentencepiece_processor.h>
-
-#include <array>
 
 #include "sherd/base/error.hpp"
 #include "sherd/base/narrow.hpp"
+#include "sherd/file/digest.hpp"
 #include "sherd/file/posix.hpp"
 
 namespace sherd {
@@ -27,17 +25,6 @@ std::size_t cut_before(std::string_view text, std::size_t limit) {
 }
 
 }  // namespace
-
-std::string sha256_hex(std::string_view bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned length = 0;
-  SHERD_CHECK(
-      EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha256(), nullptr) == 1 && length == 32,
-      "SHA-256 failed");
-  std::string hex;
-  for (unsigned i = 0; i < length; ++i) hex += fmt::format("{:02x}", digest[i]);
-  return hex;
-}
 
 struct Tokenizer::Model {
   sentencepiece::SentencePieceProcessor processor;

@@ -43,6 +43,14 @@ File File::open_read(const std::filesystem::path& path) {
   return file;
 }
 
+File File::open_update(const std::filesystem::path& path) {
+  File file(open_or_throw(path, O_RDWR | O_NONBLOCK | O_NOFOLLOW, "cannot open"), path);
+  struct stat st {};
+  if (::fstat(file.fd_, &st) != 0) throw io_error(path, "cannot stat", errno);
+  if (!S_ISREG(st.st_mode)) throw bad_input("{}: not a regular file", path.string());
+  return file;
+}
+
 File File::create(const std::filesystem::path& path) {
   return {open_or_throw(path, O_RDWR | O_CREAT | O_TRUNC, "cannot create"), path};
 }
@@ -104,9 +112,6 @@ void File::close() {
 
 void File::advise_sequential() const {
   ::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
-}
-void File::advise_will_need(std::int64_t offset, std::int64_t length) const {
-  ::posix_fadvise(fd_, offset, length, POSIX_FADV_WILLNEED);
 }
 void File::drop_cache(std::int64_t offset, std::int64_t length) const {
   ::posix_fadvise(fd_, offset, length, POSIX_FADV_DONTNEED);

@@ -50,9 +50,6 @@ using TextSource = std::function<bool(std::string& text)>;
 /// vocab_size is too small for the characters of the text.
 void train_tokenizer(const TextSource& next_text, std::int64_t vocab_size, const std::string& path);
 
-/// SHA-256 (FIPS 180-4) in hex digits.
-std::string sha256_hex(std::string_view bytes);
-
 /// Throws bad input unless `bytes` has the outline of a sentencepiece ModelProto: the library trusts its input, and
 /// other tokenizers also come in files called tokenizer.model.
 void check_tokenizer_model(std::string_view bytes, const std::string& path);

@@ -15,6 +15,8 @@ class File {
  public:
   /// A regular file (links are followed); bad_input naming the path otherwise.
   static File open_read(const std::filesystem::path& path);
+  /// An existing regular file for reading and writing. A link in its place is not followed: bad_input.
+  static File open_update(const std::filesystem::path& path);
   /// A new, empty file for reading and writing; what was there is lost.
   static File create(const std::filesystem::path& path);
 
@@ -37,7 +39,6 @@ class File {
 
   /// Hints to the page cache; failures do not matter. length 0: to the end.
   void advise_sequential() const;
-  void advise_will_need(std::int64_t offset, std::int64_t length) const;
   void drop_cache(std::int64_t offset = 0, std::int64_t length = 0) const;
 
  private:

@@ -1,4 +1,5 @@
 #include "sherd/data/tokenizer.hpp"
+#include "sherd/file/digest.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,11 +28,6 @@ class TokenizerFile : public testing::Test {
   test::TemporaryDirectory directory_;
   std::string path_ = directory_ / "tokenizer.model";
 };
-
-TEST(Sha256, KnownAnswers) {  // FIPS 180-4, examples of NIST
-  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-}
 
 TEST_F(TokenizerFile, MovesBecomeWholePieces) {
   const std::vector<std::string> games = test::games(600);
