@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "sherd/base/error.hpp"
+#include "sherd/base/log.hpp"
 #include "sherd/io/checkpoint.hpp"
 #include "sherd/io/safetensors.hpp"
 #include "sherd/model/param_spec.hpp"
@@ -12,6 +13,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// The newest checkpoint of a run whose weights have their checksums; those that have not are warned about.
+fs::path newest_whole(const fs::path& run) {
+  const std::vector<fs::path> checkpoints = list_checkpoints(run);
+  for (const fs::path& checkpoint : checkpoints) {
+    try {
+      CheckpointReader(checkpoint).verify(ParamState::master);
+      return checkpoint;
+    } catch (const Error& e) {
+      if (checkpoint == checkpoints.back()) throw bad_input("{}; no good checkpoint is left", e.what());
+      log::warn("{}; trying the next older checkpoint", e.what());
+    }
+  }
+  throw bad_input("{}: no usable checkpoint is there; let `sherd train` write one, or name a model", run.string());
+}
+
 /// A Hugging Face directory or a checkpoint: one set of weights, whole.
 fs::path weights_of(const fs::path& path) {
   switch (kind_of(path)) {
@@ -19,8 +35,7 @@ fs::path weights_of(const fs::path& path) {
     case PlaceKind::checkpoint:
       return path;
     case PlaceKind::run:
-      if (const auto newest = find_newest_good(path)) return *newest;
-      throw bad_input("{}: no usable checkpoint is there; let `sherd train` write one, or name a model", path.string());
+      return newest_whole(path);
     case PlaceKind::file:
       break;
   }

@@ -58,6 +58,20 @@ void put_in_place(const fs::path& work, const fs::path& directory) {
   rename_durably(work, directory);
 }
 
+/// The new checkpoint is safe: what cannot be removed is no error of it.
+void retain(const fs::path& output, const fs::path& newest, int keep) {
+  try {
+    std::vector<fs::path> others = list_checkpoints(output);
+    std::erase(others, newest);
+    for (std::size_t i = static_cast<std::size_t>(std::max(keep - 1, 0)); keep > 0 && i < others.size(); ++i) {
+      remove_checkpoint(others[i]);
+    }
+    remove_leftovers(output);
+  } catch (const std::exception& e) {
+    log::warn("{}: an old checkpoint stays, because it cannot be removed: {}", output.string(), e.what());
+  }
+}
+
 }  // namespace
 
 fs::path committed_directory(const fs::path& output, std::int64_t step) {
@@ -90,7 +104,8 @@ void begin_checkpoint(const fs::path& output, std::int64_t step) {
 }
 
 fs::path commit_checkpoint(const fs::path& output, const CheckpointMetadata& metadata,
-                           const std::vector<std::string>& parts, int keep) {
+                           const std::vector<std::string>& parts, int keep,
+                           const std::function<void()>& before_rename) {
   const fs::path work = work_directory(output, metadata.step), place = committed_directory(output, metadata.step);
   Manifest manifest(metadata, parts);
   write_index(work / kIndexName, manifest);
@@ -99,14 +114,9 @@ fs::path commit_checkpoint(const fs::path& output, const CheckpointMetadata& met
   manifest.index_crc = crc_of_file(index);
   File::create(work / kManifestName).pwrite_all(manifest.to_text(), 0);
   fsync_directory_and_files(work);
+  if (before_rename) before_rename();
   put_in_place(work, place);
-
-  std::vector<fs::path> others = list_checkpoints(output);
-  std::erase(others, place);
-  for (std::size_t i = static_cast<std::size_t>(std::max(keep - 1, 0)); keep > 0 && i < others.size(); ++i) {
-    remove_checkpoint(others[i]);
-  }
-  remove_leftovers(output);
+  retain(output, place, keep);
   return place;
 }
 

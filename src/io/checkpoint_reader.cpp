@@ -166,11 +166,12 @@ void CheckpointReader::read(std::string_view name, ParamState state, std::int64_
   }
 }
 
-void CheckpointReader::verify() {
+void CheckpointReader::verify(ParamState state) {
   std::vector<float> block;
   for (std::size_t i = 0; i < impl_->manifest.files.size(); ++i) {
     impl_->open(i);
     for (const CheckpointPiece& piece : impl_->manifest.files[i].pieces) {
+      if (piece.state != state) continue;
       for (std::size_t b = 0; b < piece.crcs.size(); ++b) {
         const auto first = static_cast<std::int64_t>(b) * kBlockElements;
         block.resize(static_cast<std::size_t>(std::min(kBlockElements, piece.count - first)));
@@ -178,6 +179,10 @@ void CheckpointReader::verify() {
       }
     }
   }
+}
+
+void CheckpointReader::verify() {
+  for (const ParamState state : {ParamState::master, ParamState::m, ParamState::v}) verify(state);
   const File index = File::open_read(impl_->directory / kIndexName);
   if (crc_of_file(index) != impl_->manifest.index_crc) {
     throw bad_input("{}: damaged: its checksum does not match", index.path().string());

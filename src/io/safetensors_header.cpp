@@ -101,19 +101,19 @@ std::vector<SafetensorsEntry> read_safetensors_header(const File& file) {
   });
   const std::int64_t data_begin = kLengthBytes + static_cast<std::int64_t>(text.size());
   std::int64_t end = 0;
-  for (SafetensorsEntry& entry : entries) {
+  for (const SafetensorsEntry& entry : entries) {
     if (entry.offset != end) {
       throw bad_input("{}: {} begins at byte {} of the data, the tensor before it ends at {}: {}", path, entry.name,
                       entry.offset, end, entry.offset < end ? "they overlap" : "there is a hole");
     }
-    end += entry.bytes;
-    entry.offset += data_begin;
+    if (__builtin_add_overflow(end, entry.bytes, &end)) throw bad_input("{}: {} is too large", path, entry.name);
   }
   if (end != file_size - data_begin) {
     throw bad_input("{}: {} bytes of data, its header promises {}; the file is {}, fetch it again", path,
                     file_size - data_begin, end,
                     end > file_size - data_begin ? "truncated" : "longer than it should be");
   }
+  for (SafetensorsEntry& entry : entries) entry.offset += data_begin;
   return entries;
 }
 

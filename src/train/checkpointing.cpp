@@ -42,6 +42,16 @@ CheckpointMetadata load_checkpoint(const fs::path& directory, Rig& rig) {
   return reader.metadata();
 }
 
+/// The same on all ranks, since all have read the same checkpoint and the same corpus.
+void require_same_tokens(const fs::path& directory, const CheckpointMetadata& meta, const std::string& tokenizer) {
+  if (meta.tokenizer_sha256.empty() || meta.tokenizer_sha256 == tokenizer) return;
+  throw bad_input(
+      "{}: trained on tokens of the tokenizer with SHA-256 {:.12}..., and --data was made with {:.12}...: the same "
+      "numbers would mean other text. Prepare the corpus with the run's own tokenizer.model, or take another --output",
+      directory.string(), meta.tokenizer_sha256, tokenizer)
+      .told_by(0);
+}
+
 void log_resumed(const fs::path& directory, const CheckpointMetadata& meta, const TrainConfig& config) {
   log::info("resumed from {}: step {}, {} tokens seen", directory.string(), meta.step, meta.tokens_seen);
   for (const std::string& line : differing_fields(meta.config_json, to_json(config))) {
@@ -78,7 +88,8 @@ void set_aside_after(const fs::path& output, std::int64_t began) {
 
 }  // namespace
 
-RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, Exchange& host) {
+RunState restore(const TrainConfig& config, const ModelConfig& model, const std::string& tokenizer_sha256, Rig& rig,
+                 Exchange& host) {
   std::vector<fs::path> candidates;
   if (config.resume == "auto")
     candidates = checkpoints_of(config.output, host);
@@ -88,8 +99,9 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     CheckpointMetadata meta;
     const std::optional<Error> error = first_error(host, [&] { meta = load_checkpoint(directory, rig); });
     if (!error) {
+      require_same_tokens(directory, meta, tokenizer_sha256);
       log_resumed(directory, meta, config);
-      return {meta.step, meta.tokens_seen, meta.step};
+      return {meta.step, meta.tokens_seen, meta.step, tokenizer_sha256};
     }
     if (directory == candidates.back()) {
       throw bad_input("{}; no good checkpoint is left to resume from. Use --resume none to begin anew", error->what())
@@ -98,7 +110,7 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, Rig& rig, 
     if (host.rank() == error->teller()) log::warn("{}; trying the next older checkpoint", error->what());
   }
   load_weights(config, model, rig, host);
-  return {0, 0, 0};
+  return {0, 0, 0, tokenizer_sha256};
 }
 
 void save(const TrainConfig& config, RunState& state, Rig& rig, Exchange& host) {
@@ -126,9 +138,11 @@ void save(const TrainConfig& config, RunState& state, Rig& rig, Exchange& host) 
   std::erase(parts, "");
   all_or_throw([&] {
     if (host.rank() != 0) return;
-    if (state.began) set_aside_after(output, *state.began);
-    const CheckpointMetadata meta{state.step, state.tokens_seen, narrow<int>(parts.size()), to_json(config)};
-    const fs::path at = commit_checkpoint(output, meta, parts, narrow<int>(config.keep_checkpoints));
+    const CheckpointMetadata meta{state.step, state.tokens_seen, narrow<int>(parts.size()), to_json(config),
+                                  state.tokenizer_sha256};
+    const fs::path at = commit_checkpoint(output, meta, parts, narrow<int>(config.keep_checkpoints), [&] {
+      if (state.began) set_aside_after(output, *state.began);
+    });
     log::info("checkpoint {}", at.string());
   });
   state.began.reset();

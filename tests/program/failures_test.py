@@ -31,6 +31,23 @@ class FullDisk(RunFolder):
         self.expect_the_run_to_go_on(["step-00000003"])
         self.assertIn("resumed from run/step-00000003", self.trained(steps=5).stdout)
 
+    def test_a_disk_that_fills_up_at_the_end_of_a_new_beginnings_first_save(self):
+        os.mkdir(self.path("run"))
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={CHECKPOINT_BYTES * 4}", "tmpfs", self.path("run")]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            self.skipTest("only root may mount a small disk")
+        self.addCleanup(subprocess.run, ["umount", self.path("run")], check=True)
+        self.trained(steps=2)
+        rank_file = os.stat(self.path("run/step-00000002/rank-0000.h5")).st_blocks * 512
+        disk = os.statvfs(self.path("run"))
+        with open(self.path("run/filler"), "wb") as filler:  # leaves room for the next rank file and little else
+            filler.write(bytes(disk.f_bavail * disk.f_frsize - rank_file - 4096))
+        done = self.train("--resume", "none", steps=1)
+        self.refused(done, DOES_NOT_FIT, "the checkpoint of step 1 was not written", "free some space")
+        self.expect_the_run_to_go_on(["step-00000002"])
+        os.remove(self.path("run/filler"))
+        self.assertIn("resumed from run/step-00000002", self.trained(steps=3).stdout)
+
     def test_a_full_disk(self):
         os.mkdir(self.path("run"))
         mount = ["mount", "-t", "tmpfs", "-o", f"size={CHECKPOINT_BYTES * 5 // 2}", "tmpfs", self.path("run")]

@@ -42,7 +42,7 @@ TEST(Checkpoint, IsSavedAndRestoredByGroupsOfScatteredRanks) {
     RunState saving{3, 1000, 0};
     save(config, saving, saved.rig(), *host);
     TestRig restored(spec);
-    const RunState state = restore(config, small_llama(spec), restored.rig(), *host);
+    const RunState state = restore(config, small_llama(spec), "", restored.rig(), *host);
     EXPECT_EQ(state.step, 3);
     EXPECT_EQ(masters(restored.rig().model()), masters(saved.rig().model()));
     host->all_gather("");

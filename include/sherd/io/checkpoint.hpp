@@ -7,6 +7,7 @@
 // says who is rank 0, gathers strings and sets barriers. HDF5 is not thread-safe: one thread of a process writes.
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -26,6 +27,7 @@ struct CheckpointMetadata {
   std::int64_t tokens_seen = 0;
   int world_size = 1;              // ranks that wrote: one file each
   std::string config_json = "{}";  // the run's configuration, one JSON value
+  std::string tokenizer_sha256{};  // of the corpus that was trained on; empty: not known
 };
 
 // ---- writing, in this order
@@ -73,10 +75,13 @@ class CheckpointWriter {
 };
 
 /// Rank 0, after every rank finished: `parts` are the strings of all ranks. Refuses unless the pieces of every
-/// parameter cover it exactly once; writes manifest and index, fsyncs, renames the directory into place, then keeps the
-/// `keep` newest checkpoints (0: all), the one just written among them. Returns the checkpoint's directory.
+/// parameter cover it exactly once; writes manifest and index, fsyncs, calls `before_rename` (when all is on the disk,
+/// and what a full disk can spoil is over), renames the directory into place, then keeps the `keep` newest checkpoints
+/// (0: all), the one just written among them; one that cannot be removed is warned about. Returns the checkpoint's
+/// directory.
 std::filesystem::path commit_checkpoint(const std::filesystem::path& output, const CheckpointMetadata& metadata,
-                                        const std::vector<std::string>& parts, int keep);
+                                        const std::vector<std::string>& parts, int keep,
+                                        const std::function<void()>& before_rename = {});
 
 // ---- reading
 // -----------------------------------------------------------------------------------------------------------
@@ -100,8 +105,9 @@ class CheckpointReader : public ParamSource {
   bool has(std::string_view name, ParamState state) const override;
   /// Every block touched is verified first; bad_input says which file is damaged. Memory: one block.
   void read(std::string_view name, ParamState state, std::int64_t first, std::span<float> out) override;
-  /// Reads and verifies every byte of the checkpoint.
+  /// Reads and verifies every byte of the checkpoint, or what there is of one state.
   void verify();
+  void verify(ParamState state);
   std::int64_t bytes_read() const;
 
  private:

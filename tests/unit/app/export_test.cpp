@@ -53,8 +53,11 @@ TEST(Export, LeavesNothingBehindWhenItRefuses) {
   config.tokenizer.clear();
   EXPECT_BAD_INPUT(export_checkpoint(config), "damaged");
   EXPECT_FALSE(fs::exists(places.at("out")));
-  config.output = places.model().string();
-  EXPECT_BAD_INPUT(export_checkpoint(config), "exists already");
+}
+
+TEST(Export, OverwritesNothing) {
+  const Places places("odd");
+  EXPECT_BAD_INPUT(export_checkpoint(exported(places.run(), places.model())), "exists already");
 }
 
 }  // namespace

@@ -41,6 +41,15 @@ TEST(ModelSource, TakesTheNewestGoodCheckpoint) {
   EXPECT_NE(captured.err().find("step-00000002"), std::string::npos) << "no warning";
 }
 
+TEST(ModelSource, PassesOverACheckpointWhoseWeightsAreDamaged) {
+  Places places("gqa");
+  places.write_step(2);
+  Places::damage(places.step(2) / "rank-0001.h5");
+  EXPECT_EQ(open_model(places.run()).weights, places.step(1));
+  Places::damage(places.step(1) / "rank-0000.h5");
+  EXPECT_BAD_INPUT(open_model(places.run()), "no good checkpoint is left");
+}
+
 TEST(ModelSource, FindsTheTokenizerBesideTheModelUnlessOneIsNamed) {
   const Places places("gqa");
   const ModelSource source = open_model(places.step(1));
