@@ -104,6 +104,7 @@ tokenizer=${TOKENIZER:-}
 train_tokenizer=()
 if [ -n "$tokenizer" ]; then tokenizer=$(absolute "$tokenizer")
 elif [ -f "$model/tokenizer.model" ]; then tokenizer=$model/tokenizer.model
+elif [ -f "$output/tokenizer.model" ]; then tokenizer=$output/tokenizer.model  # of the run that is gone on with
 else
   tokenizer=$output/tokenizer.model
   train_tokenizer=(--train-tokenizer "${TOKENIZER_PIECES:-160}")
@@ -119,16 +120,16 @@ case $data in
     ;;
 esac
 
-export_tokenizer=()
-if [ -f "$tokenizer" ]; then export_tokenizer=(--tokenizer "$tokenizer"); fi
+with_tokenizer=()
+if [ -f "$tokenizer" ]; then with_tokenizer=(--tokenizer "$tokenizer"); fi
 
 weights=()
 if ! compgen -G "$model/*.safetensors" >/dev/null; then weights=(--from-scratch); fi
 step "$sherd" train --config "$config" --model "$model" "${weights[@]}" --data "$corpus" --output "$output" \
-  --total-batch-size "$total_batch_size" --batch-size-per-device "$batch_size" "$@"
+  "${with_tokenizer[@]}" --total-batch-size "$total_batch_size" --batch-size-per-device "$batch_size" "$@"
 if [ -e "$output/hf" ]; then  # of an earlier job with this OUTPUT; sherd export overwrites nothing
   rm -rf "$output/hf.old"
   mv "$output/hf" "$output/hf.old"
 fi
-alone "$sherd" export --checkpoint "$output" --output "$output/hf" "${export_tokenizer[@]}"
+alone "$sherd" export --checkpoint "$output" --output "$output/hf" "${with_tokenizer[@]}"
 echo "chess_finetune.sh: the model is in $output/hf, the metrics are in $output/metrics.jsonl"

@@ -1,6 +1,8 @@
 // The lists of fields: names, headings, help and limits.
 #include "sherd/config/fields.hpp"
 
+#include <set>
+
 #include "sherd/base/error.hpp"
 
 namespace sherd {
@@ -46,6 +48,7 @@ void add_what(TrainConfig& c, List& f) {
   f.heading("What is trained");
   f.text("model", c.model, "directory with config.json, and the weights unless --from-scratch", kRequired);
   f.text("data", c.data, "corpus.h5, made by sherd prepare", kRequired);
+  f.text("tokenizer", c.tokenizer, "tokenizer.model that made --data (beside --model or --data)");
   f.text("output", c.output, "where checkpoints and metrics.jsonl go");
   f.text("resume", c.resume, "auto (the newest good checkpoint in --output, if any), none, or a checkpoint directory");
   f.flag("from-scratch", c.from_scratch, "initialise the weights, keyed by seed, name and element");
@@ -211,6 +214,24 @@ void apply_preset(TrainConfig& c, std::string_view preset) {
   c.warmup_ratio = 0.1;
   c.num_epochs = 1;
   c.seed = 42;
+}
+
+std::vector<std::string> changed_from_preset(const TrainConfig& config) {
+  static const std::set<std::string> arithmetic = {
+      "total-batch-size", "max-seq-length", "packing",       "learning-rate", "adam-beta1",   "adam-beta2",
+      "adam-eps",         "weight-decay",   "max-grad-norm", "lr-schedule",   "warmup-ratio", "min-lr-ratio"};
+  if (config.preset != "demo-compat") return {};
+  TrainConfig preset, own = config;
+  apply_preset(preset, config.preset);
+  const Fields of_preset = fields_of(preset), of_own = fields_of(own);
+  std::vector<std::string> lines;
+  for (std::size_t i = 0; i < of_own.size(); ++i) {
+    const std::string expected = value_text(of_preset[i]), found = value_text(of_own[i]);
+    if (arithmetic.contains(of_own[i].name) && expected != found) {
+      lines.push_back(fmt::format("{}: {} and {}", of_own[i].name, expected, found));
+    }
+  }
+  return lines;
 }
 
 }  // namespace sherd

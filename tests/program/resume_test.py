@@ -99,8 +99,39 @@ class Resume(RunFolder):
 
     def test_a_checkpoint_of_another_model(self):
         self.trained(steps=1)
+        with open(self.path("run/config.json"), encoding="utf-8") as file:
+            described = file.read()
         self.reshape(intermediate_size=96)
-        self.refused(self.train(steps=2), BAD_INPUT, "model.layers.0.mlp.gate_proj.weight", "(80, 32)", "(96, 32)")
+        self.refused(self.train(steps=2), BAD_INPUT, "run/config.json is of another model than --model model",
+                     '"intermediate_size": 80', '"intermediate_size": 96', "another --output")
+        self.refused(self.train("--resume", "run/step-00000001", output="other", steps=2), BAD_INPUT,
+                     "model.layers.0.mlp.gate_proj.weight", "(80, 32)", "(96, 32)")
+        self.reshape(rope_theta=500000.0)  # the same shapes, another meaning
+        self.refused(self.train(steps=2), BAD_INPUT, '"rope_theta": 10000', '"rope_theta": 500000')
+        with open(self.path("run/config.json"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), described)
+
+    def test_a_corpus_of_another_tokenizer_than_the_runs(self):
+        self.trained(steps=1)
+        shutil.copy(self.path("tokenizer.model"), self.path("first.model"))
+        os.remove(self.path("tokenizer.model"))
+        done = self.sherd("prepare", "--input", "games.jsonl", "--tokenizer", "tokenizer.model", "--train-tokenizer",
+                          "280", "--output", "corpus.h5")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for ranks in (1, 2):
+            self.refused(self.train(steps=2, ranks=ranks), BAD_INPUT, "run/step-00000001",
+                         "would mean other text", "tokenizer.model")
+        with open(self.path("run/tokenizer.model"), "rb") as kept, open(self.path("first.model"), "rb") as first:
+            self.assertEqual(kept.read(), first.read())
+        self.refused(self.train("--tokenizer", "first.model", output="new", steps=1), BAD_INPUT, "first.model")
+        self.trained("--tokenizer", "tokenizer.model", output="new", steps=1)
+
+    def test_a_users_own_config_stays_as_it_is(self):
+        with open(self.path("model/config.json"), encoding="utf-8") as file:
+            own = file.read()
+        self.trained(output="model", steps=1)
+        with open(self.path("model/config.json"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), own)
 
     def test_only_the_newest_checkpoints_are_kept(self):
         self.trained("--save-every", "1", "--keep-checkpoints", "2", steps=4)

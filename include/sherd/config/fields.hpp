@@ -47,6 +47,9 @@ Fields fields_of(PlanConfig& config);
 
 /// The arithmetic of a preset, to be set before what the user says. Usage error for an unknown name.
 void apply_preset(TrainConfig& config, std::string_view preset);
+/// What the user's own settings changed of the arithmetic of `demo-compat`: "learning-rate: 1e-05 and 0.003", the
+/// preset's value first. Empty for other presets.
+std::vector<std::string> changed_from_preset(const TrainConfig& config);
 
 /// The field of this name (dashes and underscores are the same), or a usage error that names the nearest one and
 /// `where`.

@@ -10,6 +10,7 @@ struct TrainConfig {
   // --- what ---
   std::string model;                 // directory with config.json, and the weights unless --from-scratch
   std::string data;                  // corpus.h5, made by `sherd prepare`
+  std::string tokenizer = "";        // tokenizer.model that made data; found beside model or data otherwise
   std::string output = "out";        // where checkpoints and metrics.jsonl go
   std::string resume = "auto";       // auto: newest good checkpoint in output, if any; none; or a checkpoint directory
   bool from_scratch = false;         // initialise the weights, keyed by seed, name and element

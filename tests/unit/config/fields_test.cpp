@@ -116,6 +116,17 @@ TEST(Fields, NearestName) {
   EXPECT_EQ(nearest_name("", {"train"}), "");
 }
 
+TEST(Preset, SaysWhatIsNoLongerTheDemos) {
+  TrainConfig c;
+  c.learning_rate = 3e-3;
+  EXPECT_TRUE(changed_from_preset(c).empty());  // of no preset
+  apply_preset(c, "demo-compat");
+  EXPECT_TRUE(changed_from_preset(c).empty());
+  c.learning_rate = 3e-3;
+  c.seed = 7;  // no arithmetic
+  EXPECT_EQ(changed_from_preset(c), std::vector<std::string>{"learning-rate: 1e-05 and 0.003"});
+}
+
 TEST(Preset, DemoCompatIsTheReferenceDemosArithmetic) {
   TrainConfig c;
   c.max_seq_length = 9;
