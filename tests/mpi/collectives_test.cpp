@@ -219,7 +219,6 @@ TEST_F(Collectives, CountsWhatItHandsToMpi) {
       EXPECT_EQ(t.row[i].calls, calls[i]) << name_of(static_cast<Collective>(i));
     }
   }
-  EXPECT_GT(mpi->seconds_busy(), 0.0);
 }
 
 /// The staging slab is declared: another stream that touches it unordered is reported.

@@ -22,8 +22,10 @@ class Exchange {
   virtual std::vector<std::string> all_gather(const std::string& mine) = 0;
 };
 
-std::unique_ptr<Exchange> self_exchange();              // one process, no MPI call
-std::unique_ptr<Exchange> mpi_exchange(MPI_Comm comm);  // comm is borrowed; one thread calls
+std::unique_ptr<Exchange> self_exchange();  // one process, no MPI call
+/// Collective over `comm`, which is duplicated; one thread calls. A rank that does not come within the timeout makes
+/// the others throw a communication error; rank 0's names it. Long, for a rank may be writing a checkpoint.
+std::unique_ptr<Exchange> mpi_exchange(MPI_Comm comm, double timeout_seconds = 1800);
 
 /// Runs `work` on every rank; none if it went well on all, else what the lowest rank where it did not threw, the same
 /// on all. Collective.
