@@ -37,8 +37,7 @@ class BlockEncoder {
  private:
   void encode_line(const LineBlock& block, std::size_t begin, std::string_view line, EncodedBlock& out) {
     const std::int64_t offset = block.offset + narrow<std::int64_t>(begin);
-    if (offset == 0 && line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);  // a byte order mark
-    if (line.ends_with('\r')) line.remove_suffix(1);
+    line = clean_line(line, offset);
     if (line.find_first_not_of(" \t") == std::string_view::npos) return;
     if (const char* complaint = parse_line(block.file->format, line, document_)) {
       report_bad_line(block.file->path, offset, complaint, out);

@@ -1,12 +1,12 @@
 #include "sherd/data/loader.hpp"
 
-#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "sherd/base/error.hpp"
 #include "sherd/base/narrow.hpp"
@@ -15,7 +15,7 @@
 
 namespace sherd {
 
-/// Three buffers in a ring: one that the step reads, one ready, one being filled.
+/// The buffers of three steps in a ring: one that is computed with, one ready, one being filled.
 class Loader::Reader {
  public:
   Reader(const Corpus& corpus, const BinTable& bins, const LoaderOptions& options, std::optional<BatchOrder> order,
@@ -27,7 +27,7 @@ class Loader::Reader {
         steps_(steps),
         read_([this](std::int64_t first, std::span<std::int32_t> out) { corpus_.read_tokens(first, out); }),
         scratch_(static_cast<std::size_t>(bins.length()) + 1) {
-    buffers_.fill(HostBatch(options.batch, bins.length()));
+    buffers_.assign(static_cast<std::size_t>(kSteps * options.accumulation), HostBatch(options.batch, bins.length()));
     thread_ = std::thread([this] { run(); });
   }
   Reader(const Reader&) = delete;
@@ -55,6 +55,14 @@ class Loader::Reader {
     return batch;
   }
 
+  std::span<const HostBatch> next_step() {
+    SHERD_CHECK(taken_ % options_.accumulation == 0, "{} micro-batches taken, of {} per step", taken_,
+                options_.accumulation);
+    const HostBatch& first = next();
+    for (std::int64_t i = 1; i < options_.accumulation; ++i) next();
+    return {&first, static_cast<std::size_t>(options_.accumulation)};  // the ring holds whole steps
+  }
+
   double seconds_waited() const { return waited_; }
   std::int64_t steps() const { return steps_; }
   std::int64_t steps_per_epoch() const { return order_ ? order_->steps_per_epoch() : steps_; }
@@ -67,8 +75,8 @@ class Loader::Reader {
       for (std::int64_t i = 0; order_ || i < steps_ * options_.accumulation; ++i) {
         {
           std::unique_lock lock(mutex_);
-          // The batch taken last (taken_ - 1) is still being read, so it and those ahead of it keep their buffers.
-          changed_.wait(lock, [&] { return stop_ || i - taken_ + 1 < static_cast<std::int64_t>(buffers_.size()); });
+          // The batches of the step taken last may still be read, so they and those ahead keep their buffers.
+          changed_.wait(lock, [&] { return stop_ || i - taken_ < (kSteps - 1) * options_.accumulation; });
           if (stop_) return;
         }
         fill(slot(i), options_.first_step + i / options_.accumulation, i % options_.accumulation);
@@ -105,7 +113,8 @@ class Loader::Reader {
   TokenReader read_;
   std::vector<std::int32_t> scratch_;  // (T + 1)
 
-  std::array<HostBatch, 3> buffers_;
+  static constexpr std::int64_t kSteps = 3;
+  std::vector<HostBatch> buffers_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::int64_t filled_ = 0, taken_ = 0;  // micro-batches since construction
@@ -138,6 +147,9 @@ Loader Loader::evaluation(const Corpus& corpus, const BinTable& bins, const Load
 
 const HostBatch& Loader::next() {
   return reader_->next();
+}
+std::span<const HostBatch> Loader::next_step() {
+  return reader_->next_step();
 }
 double Loader::seconds_waited() const {
   return reader_->seconds_waited();

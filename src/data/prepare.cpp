@@ -58,12 +58,12 @@ class TrainingText {
       }
       const std::size_t begin = at_, end = std::min(block_.text.find('\n', at_), block_.text.size());
       at_ = end + 1;
-      const std::string_view line = std::string_view(block_.text).substr(begin, end - begin);
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+      const std::int64_t offset = block_.offset + narrow<std::int64_t>(begin);
+      const std::string_view line = clean_line(std::string_view(block_.text).substr(begin, end - begin), offset);
+      if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
       const char* complaint = parse_line(block_.file->format, line, document);
       if (complaint == nullptr) return true;
       if (skip_bad_lines_) continue;
-      const std::int64_t offset = block_.offset + narrow<std::int64_t>(begin);
       throw bad_input("{}:{}: {}; correct the line, or leave out such lines with --skip-bad-lines", block_.file->path,
                       line_number(block_.file->path, offset), complaint);
     }

@@ -40,6 +40,12 @@ const char* parse_line(TextFormat format, std::string_view line, std::string& do
   return format == TextFormat::jsonl ? json_string_field(line, "text", document) : parse_plain(line, document);
 }
 
+std::string_view clean_line(std::string_view line, std::int64_t offset) {
+  if (offset == 0 && line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
 std::vector<InputFile> open_inputs(std::span<const std::string> paths, std::string_view format_flag) {
   std::vector<InputFile> files;
   for (const std::string& path : paths) {

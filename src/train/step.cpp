@@ -73,7 +73,12 @@ void TrainStep::upload_scalars(std::int64_t number, std::span<const HostBatch> b
   }
   context_.ops.upload(bytes_of(host_divisors_), divisors_, context_.compute);
   if (!options_.mean_per_micro_batch)
-    sum_over_world(divisors_, "loss divisor", number, *divisor_ready_, *divisor_done_);
+    sum_over_world(divisor(0), "loss divisor", number, *divisor_ready_, *divisor_done_);
+}
+
+/// Of micro-batch i; all have the same one unless each has its own mean.
+Tensor TrainStep::divisor(std::size_t i) const {
+  return divisors_.flat(options_.mean_per_micro_batch ? narrow<std::int64_t>(i) : 0, 1);
 }
 
 void TrainStep::sum_over_world(Tensor scalars, const char* what, std::int64_t step, Event& ready, Event& done) {
@@ -97,7 +102,7 @@ StepResult TrainStep::run(std::int64_t number, std::span<const HostBatch> batche
   upload_scalars(number, batches, learning_rate);
   model.begin_step(number, options_.accumulation);
   for (std::size_t i = 0; i < batches.size(); ++i) {
-    pass_.train(device_batch(i), scalar(kLoss), divisors_.flat(narrow<std::int64_t>(i), 1));
+    pass_.train(device_batch(i), scalar(kLoss), divisor(i));
   }
   model.finish_backward();
   model.gradient_squares(scalar(kSquares));

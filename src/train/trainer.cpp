@@ -34,8 +34,6 @@ Trainer::Trainer(const TrainConfig& config, const ModelConfig& model, const Corp
   const std::int64_t per_epoch = BatchOrder(train_bins_.size(), config.total_batch_size, 0).steps_per_epoch();
   total_steps_ = total_steps(config, per_epoch);
   learning_rate_ = learning_rate(config, total_steps_);
-  batches_.assign(static_cast<std::size_t>(config.gradient_accumulation_steps),
-                  HostBatch(config.batch_size_per_device, config.max_seq_length));
   if (host.rank() == 0) metrics_.emplace(std::filesystem::path(config.output) / "metrics.jsonl");
   log::info("steps: {} of {} sequences per epoch, {} in all", per_epoch, config.total_batch_size, total_steps_);
 }
@@ -51,11 +49,6 @@ LoaderOptions Trainer::loader_options(std::int64_t first_step) const {
   return o;
 }
 
-void Trainer::collect(Loader& loader) {
-  for (HostBatch& batch : batches_) batch = loader.next();  // the same size: no allocation
-  data_wait_ = loader.seconds_waited();
-}
-
 void Trainer::run(RunState state) {
   if (state.step >= total_steps_) {
     log::info("nothing to do: the run has {} steps and the checkpoint is at step {}", total_steps_, state.step);
@@ -65,8 +58,9 @@ void Trainer::run(RunState state) {
   std::int64_t saved_at = -1;
   for (bool last = false; !last;) {
     const Clock::time_point begin = Clock::now();
-    collect(loader);
-    const StepResult result = rig_.step().run(state.step, batches_, learning_rate_.at(state.step));
+    const std::span<const HostBatch> batches = loader.next_step();
+    data_wait_ = loader.seconds_waited();
+    const StepResult result = rig_.step().run(state.step, batches, learning_rate_.at(state.step));
     ++state.step;
     state.tokens_seen += config_.total_batch_size * config_.max_seq_length;
     const StepReport r = report(result, state, seconds_since(begin));

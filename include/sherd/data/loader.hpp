@@ -1,7 +1,8 @@
 #pragma once
-// Loader: a thread that reads micro-batches ahead of the step that uses them.
+// Loader: a thread that reads the micro-batches of the next steps while one is computed.
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "sherd/data/batch.hpp"
 #include "sherd/data/packing.hpp"
@@ -32,8 +33,10 @@ class Loader {
   Loader(Loader&&) noexcept;
   ~Loader();
 
-  /// The next micro-batch, valid until the next call. Rethrows what went wrong while reading it.
+  /// The next micro-batch, valid until `accumulation` more were taken. Rethrows what went wrong while reading it.
   const HostBatch& next();
+  /// All micro-batches of the next step, valid until the next call.
+  std::span<const HostBatch> next_step();
   double seconds_waited() const;         // in next(), since construction
   std::int64_t steps_per_epoch() const;  // of training
   std::int64_t steps() const;            // of evaluation: the global batches that next() has

@@ -20,6 +20,10 @@ TextFormat text_format(std::string_view flag, const std::string& path);
 /// 8259, strictly: all of the line is checked, strings are UTF-8 (RFC 3629), surrogates come in pairs.
 const char* parse_line(TextFormat format, std::string_view line, std::string& document);
 
+/// A line without the byte order mark that a file may begin with, and without the carriage return that it may end with.
+/// `offset`: of the line in its file.
+std::string_view clean_line(std::string_view line, std::int64_t offset);
+
 struct InputFile {
   std::string path;
   TextFormat format = TextFormat::jsonl;

@@ -53,6 +53,7 @@ class TrainStep {
  private:
   void upload_batches(std::span<const HostBatch> batches);
   DeviceBatch device_batch(std::size_t i) const;
+  Tensor divisor(std::size_t i) const;
   void upload_scalars(std::int64_t number, std::span<const HostBatch> batches, double learning_rate);
   void sum_over_world(Tensor scalars, const char* what, std::int64_t step, Event& ready, Event& done);
 

@@ -22,7 +22,6 @@ class Trainer {
 
  private:
   LoaderOptions loader_options(std::int64_t first_step) const;
-  void collect(Loader& loader);
   StepReport report(const StepResult& result, const RunState& state, double seconds);
   void evaluate(const RunState& state);
   bool out_of_time() const;
@@ -37,7 +36,6 @@ class Trainer {
   BinTable train_bins_, eval_bins_;
   std::int64_t total_steps_ = 0;
   LearningRate learning_rate_;
-  std::vector<HostBatch> batches_;      // the step's micro-batches
   std::optional<MetricsFile> metrics_;  // rank 0
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   struct Seen {  // counters at the end of the previous step

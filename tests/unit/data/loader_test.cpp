@@ -109,6 +109,17 @@ TEST_F(LoaderTest, CountsValidTargetsAndKeepsTheBatchUntilTheNextCall) {
   EXPECT_GE(loader.seconds_waited(), 0);
 }
 
+TEST_F(LoaderTest, AStepIsItsMicroBatchesAndTheNextOnesAreReadMeanwhile) {
+  const LoaderOptions options{.batch = 2, .accumulation = 5};
+  Loader whole = Loader::training(*corpus_, train_, options), single = Loader::training(*corpus_, train_, options);
+  for (int step = 0; step < 12; ++step) {
+    const std::span<const HostBatch> batches = whole.next_step();
+    ASSERT_EQ(batches.size(), 5u);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // for the reader to spoil them, if it did
+    for (const HostBatch& batch : batches) EXPECT_EQ(rows_of(batch), rows_of(single.next()));
+  }
+}
+
 TEST_F(LoaderTest, EvaluationSeesEveryHeldOutTargetOnceOnAnyWorldSize) {
   for (const std::int64_t world : {1, 2, 3}) {
     std::vector<std::int32_t> targets;
