@@ -55,7 +55,26 @@ std::optional<std::int64_t> number_in(const std::string& path) {
   return {};
 }
 
+/// The number after `key` in a file of "key number" lines; 0 without it.
+std::int64_t number_after(const std::string& path, const std::string& key) {
+  std::ifstream file(path);
+  std::string found;
+  for (std::int64_t value = 0; file >> found >> value;) {
+    if (found == key) return value;
+  }
+  return 0;
+}
+
 }  // namespace
+
+std::int64_t memory_left_in_group(const std::string& group) {
+  const auto limit = number_in(group + "/memory.max");
+  const auto used = number_in(group + "/memory.current");
+  if (!limit || !used) return std::numeric_limits<std::int64_t>::max();
+  // What was read from files counts as used until somebody needs the memory; what is mapped or dirty is not in here.
+  const std::int64_t cache = number_after(group + "/memory.stat", "inactive_file");
+  return *limit - std::max<std::int64_t>(0, *used - cache);
+}
 
 std::int64_t node_memory() {
   std::int64_t available = std::numeric_limits<std::int64_t>::max();
@@ -69,9 +88,7 @@ std::int64_t node_memory() {
   while (std::getline(groups, line)) {
     if (!line.starts_with("0::")) continue;
     for (std::string path = line.substr(3); !path.empty(); path = path.substr(0, path.rfind('/'))) {
-      const auto limit = number_in("/sys/fs/cgroup" + path + "/memory.max");
-      const auto used = number_in("/sys/fs/cgroup" + path + "/memory.current");
-      if (limit && used) available = std::min(available, *limit - *used);
+      available = std::min(available, memory_left_in_group("/sys/fs/cgroup" + path));
     }
   }
   return available;

@@ -21,6 +21,9 @@ int share_of_cores(const std::vector<std::set<int>>& bound, const NodeMap& nodes
 
 /// Bytes that this node can still give: what Linux has available, or less where the job's cgroup is limited (--mem).
 std::int64_t node_memory();
+/// The same of one cgroup (version 2), a folder with memory.max, memory.current and memory.stat. What files occupy of
+/// it counts as free, for the kernel gives it up. The largest number if the group has no limit.
+std::int64_t memory_left_in_group(const std::string& group);
 /// does_not_fit, before anything is loaded, unless this node's ranks fit into node_memory() together.
 void require_memory(std::int64_t bytes_per_rank, const NodeMap& nodes, int rank, std::int64_t available);
 

@@ -1,11 +1,10 @@
 // Products of bf16 operands with f32 sums through oneDNN's matmul primitives, on CPUs that have bf16 dot products.
-#include <dnnl.hpp>
-
 #include <map>
 #include <tuple>
 
 #include "gemm.hpp"
 #include "one_thread.hpp"
+#include "onednn.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
 
@@ -39,7 +38,7 @@ Primitive make(const Product& p, std::int64_t rows, std::int64_t cols, const dnn
     sum.append_sum(p.beta);
     attributes.set_post_ops(sum);
   }
-  const dnnl::matmul::primitive_desc description({made.a, made.b, made.c}, attributes, engine);
+  const dnnl::matmul::primitive_desc description = describe_matmul(engine, made.a, made.b, made.c, attributes);
   made.scratch = description.scratchpad_desc();
   made.run = dnnl::matmul(description);
   return made;

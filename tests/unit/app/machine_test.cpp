@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "sherd/base/error.hpp"
 #include "sherd/device/cuda/device.hpp"
+#include "sherd/file/posix.hpp"
+#include "temporary_directory.hpp"
 
 namespace sherd::app {
 namespace {
@@ -41,6 +45,20 @@ TEST(RequireMemory, CountsAllRanksOfTheNode) {
     EXPECT_NE(std::string(e.what()).find("node1"), std::string::npos) << e.what();
   }
   EXPECT_GT(node_memory(), 0);
+}
+
+TEST(Memory, FilesInTheCacheOfAJobAreNotInItsWay) {
+  const TemporaryDirectory group;
+  const auto write = [&](const char* name, const std::string& text) { write_text(group / name, text); };
+  const auto left = [&] { return memory_left_in_group(group.path().string()); };
+  EXPECT_EQ(left(), std::numeric_limits<std::int64_t>::max());  // no such files: no limit
+  write("memory.max", "16000\n");
+  write("memory.current", "15900\n");
+  EXPECT_EQ(left(), 100);
+  write("memory.stat", "anon 900\nfile 15000\ninactive_file 14000\nactive_file 1000\n");
+  EXPECT_EQ(left(), 14100);
+  write("memory.max", "max\n");
+  EXPECT_EQ(left(), std::numeric_limits<std::int64_t>::max());
 }
 
 TEST(Cuda, IsRefusedByABuildWithoutIt) {
