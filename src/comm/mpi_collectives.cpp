@@ -40,7 +40,6 @@ class MpiCommunicator final : public Communicator {
   int rank() const override { return exchange_.rank(); }
   int size() const override { return exchange_.size(); }
   Traffic traffic() const override { return exchange_.traffic(); }
-  double seconds_busy() const override { return exchange_.seconds_busy(); }
 
   void all_gather(Tensor shard, Tensor full, CommTag tag, Stream& s) override {
     check_all_gather(shard, full, size());

@@ -100,15 +100,12 @@ MpiExchange::MpiExchange(MpiComm comm, std::string axis, MpiOptions options)
 }
 
 void MpiExchange::begin(Collective collective, CommTag tag, std::size_t bytes) {
-  started_ = Clock::now();
   counter_[static_cast<std::size_t>(collective)].calls.fetch_add(1, std::memory_order_relaxed);
   flight_.begin(collective, tag, narrow<std::int64_t>(bytes), wall_time());
 }
 
 void MpiExchange::end() {
   flight_.end(wall_time());
-  const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - started_);
-  busy_ns_.fetch_add(spent.count(), std::memory_order_relaxed);
 }
 
 void MpiExchange::run(std::int64_t count, std::int64_t window, const std::function<Transfer(std::int64_t)>& transfer,

@@ -40,7 +40,6 @@ class MpiExchange {
            const std::function<void(std::int64_t)>& landed);
 
   Traffic traffic() const;
-  double seconds_busy() const { return 1e-9 * static_cast<double>(busy_ns_.load(std::memory_order_relaxed)); }
 
  private:
   class Requests;
@@ -63,7 +62,6 @@ class MpiExchange {
   MpiOptions options_;
   int rank_, size_;
   FlightRecorder flight_;
-  std::chrono::steady_clock::time_point started_{};
   double pace_ = 0;  // seconds between messages, which says how to wait for the next
   std::int64_t roll_token_ = 0;
   std::vector<MPI_Request> roll_sends_;
@@ -71,7 +69,6 @@ class MpiExchange {
     std::atomic<std::int64_t> calls{0}, bytes{0};
   };
   std::array<Counter, kCollectives> counter_{};
-  std::atomic<std::int64_t> busy_ns_{0};
 };
 
 }  // namespace sherd

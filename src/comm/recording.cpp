@@ -35,7 +35,6 @@ class RecordingCommunicator final : public Communicator {
   void barrier(CommTag, Stream&) override { count(Collective::barrier, 0); }
 
   Traffic traffic() const override { return traffic_; }
-  double seconds_busy() const override { return 0.0; }
 
  private:
   std::int64_t to_peers(Tensor t) const { return (size_ - 1) * narrow<std::int64_t>(t.bytes()); }

@@ -62,12 +62,6 @@ TrainConfig train_config_from_json(std::string_view text, const std::string& sou
   return c;
 }
 
-std::uint64_t digest(const TrainConfig& config) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : to_json(config)) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
-}
-
 std::vector<std::string> differing_fields(std::string_view a, std::string_view b) {
   TrainConfig first = train_config_from_json(a, "first configuration");
   TrainConfig second = train_config_from_json(b, "second configuration");

@@ -1,5 +1,6 @@
 #include "sherd/mesh/strategy.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "sherd/base/error.hpp"
@@ -14,6 +15,11 @@ constexpr std::array kStrategies = {
     ShardingStrategy{"full", world, world, world},                 // ZeRO-3, FSDP
     ShardingStrategy{"hybrid", group, group, group},               // FSDP HYBRID_SHARD, MiCS
 };
+
+// ShardedModel keeps one shard of each state on one axis. A row that places its states apart (ZeRO-1, ZeRO-2,
+// hybrid-zero) needs it to read all three placements first.
+static_assert(std::all_of(kStrategies.begin(), kStrategies.end(),
+                          [](const ShardingStrategy& s) { return s.params == s.grads && s.grads == s.optimizer; }));
 
 }  // namespace
 

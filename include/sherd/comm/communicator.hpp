@@ -57,8 +57,7 @@ class Communicator {
   /// Passes when all ranks have come. Sends messages of 0 bytes.
   virtual void barrier(CommTag tag, Stream& s) = 0;
 
-  virtual Traffic traffic() const = 0;      // of the work done so far: exact after a synchronize() of the stream
-  virtual double seconds_busy() const = 0;  // wall time spent inside collectives so far, read after a synchronize()
+  virtual Traffic traffic() const = 0;  // of the work done so far: exact after a synchronize() of the stream
 };
 
 /// An axis of one rank: gathers and reductions become copies, or nothing when source and destination are one.

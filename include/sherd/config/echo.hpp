@@ -14,8 +14,6 @@ std::string to_json(const TrainConfig& config);
 /// What to_json wrote; keys that are missing keep their defaults. Bad input, naming `source`, for anything else.
 TrainConfig train_config_from_json(std::string_view text, const std::string& source);
 
-/// Equal for equal configurations on every machine (FNV-1a of to_json): 8 bytes for each rank to gather and compare.
-std::uint64_t digest(const TrainConfig& config);
 /// One line per field that differs between two texts of to_json: "seed: 42 and 43".
 std::vector<std::string> differing_fields(std::string_view a, std::string_view b);
 

@@ -40,7 +40,6 @@ TEST(Echo, ComesBackBitForBit) {
     EXPECT_EQ(back.model, c.model);
     EXPECT_EQ(back.seed, c.seed);
     EXPECT_EQ(back.packing, c.packing);
-    EXPECT_EQ(digest(back), digest(c));
   }
 }
 
@@ -59,8 +58,6 @@ TEST(Echo, NamesWhatDiffers) {
   TrainConfig a, b;
   b.seed = 43;
   EXPECT_EQ(differing_fields(to_json(a), to_json(b)), std::vector<std::string>{"seed: 42 and 43"});
-  EXPECT_NE(digest(a), digest(b));
-  EXPECT_EQ(digest(a), digest(TrainConfig{}));
 }
 
 TEST(Echo, IsPlainJson) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "sherd/base/error.hpp"
+#include "sherd/config/fields.hpp"
 
 namespace sherd {
 namespace {
@@ -14,6 +15,15 @@ TEST(Strategy, RowsAreFoundByName) {
   EXPECT_EQ(find_strategy("full").optimizer, Placement::world);
   EXPECT_EQ(find_strategy("hybrid").grads, Placement::group);
   for (const ShardingStrategy& s : sharding_strategies()) EXPECT_EQ(&find_strategy(s.name), &s);
+}
+
+TEST(Strategy, TheFlagOffersEveryRow) {
+  TrainConfig config;
+  for (const Field& field : fields_of(config)) {
+    if (field.name != "sharding") continue;
+    ASSERT_EQ(field.choices.size(), sharding_strategies().size());
+    for (const auto& choice : field.choices) EXPECT_EQ(find_strategy(choice).name, choice);
+  }
 }
 
 TEST(Strategy, UnknownNamesAreAnsweredWithTheKnown) {
