@@ -5,7 +5,7 @@ TIDY_FILES ?= $(shell git ls-files 'src/*.cpp')
 SHELL_FILES = $(shell git ls-files '*.sh' .ci/run)
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh')
 
-.PHONY: help demo test build bench setup format lint asan tsan clean
+.PHONY: help demo test build fetch bench setup format lint asan tsan clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -19,9 +19,14 @@ test:  ## build everything and run every test
 	@tools/build.sh $(BUILD) all -DSHERD_TESTS=ON
 	@tools/check_layers.py
 	@ctest --test-dir $(BUILD) --output-on-failure $(CTEST_FLAGS)
+	@sed -n 's/^figure: /  /p' $(BUILD)/Testing/Temporary/LastTest.log
 
 build: setup  ## build the program: build/src/app/sherd
 	@tools/build.sh $(BUILD) sherd $(if $(wildcard $(BUILD)/build.ninja $(BUILD)/Makefile),,-DSHERD_TESTS=OFF)
+
+fetch:  ## sherd-fetch alone, for a login node: build-fetch/tools/fetch/sherd-fetch
+	@tools/setup.sh --fetch
+	@tools/build.sh build-fetch sherd-fetch -DSHERD_ONLY_FETCH=ON -DSHERD_MARCH=x86-64-v2
 
 bench:  ## tokens per second and share of the measured GEMM peak, beside PyTorch where it is installed
 	@tools/setup.sh --bench
@@ -53,4 +58,4 @@ tsan:  ## the unit tests under the thread sanitizer
 	@ctest --preset tsan $(CTEST_FLAGS)
 
 clean:  ## remove the build folders (not the runs in out/)
-	@rm -rf build build-asan build-tsan build-lint build-cuda
+	@rm -rf build build-asan build-tsan build-lint build-fetch build-cuda

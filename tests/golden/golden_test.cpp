@@ -1,8 +1,8 @@
 // Sherd beside Hugging Face's Llama: README.md says what the files hold and where the bounds come from.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
+#include "../figure.hpp"
 #include "golden_run.hpp"
 #include "sherd/file/json.hpp"
 
@@ -94,7 +94,9 @@ PassErrors pass_errors(const Case& c, GoldenRun& run) {
 /// The bound holds, and the figure is printed.
 void expect_at_most(double bound, double found, const char* of, const std::string& where) {
   EXPECT_LE(found, bound) << of << ", " << where;
-  std::printf("%s, %s: %.3g of at most %.3g\n", of, where.c_str(), found, bound);
+  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+  const char* of_case = test->value_param() == nullptr ? "all" : test->value_param();
+  test::figure("golden {}: {}, {}: {:.3g} of at most {:.3g}", of_case, of, where, found, bound);
 }
 
 /// The largest of some figures, and whose it is.
@@ -127,7 +129,8 @@ TEST_P(Golden, Fp32TrainsAsPyTorchDoes) {
   GoldenRun run = make_run(c, DType::f32);
   const auto [losses, norms] = train(c, run);
   expect_at_most(kFp32Bound, relative_error(losses, c.golden.at("losses20").values), "fp32", "losses of 20 steps");
-  EXPECT_LE(relative_error(norms, c.golden.at("grad_norms20").values), kFp32Bound);
+  expect_at_most(kFp32Bound, relative_error(norms, c.golden.at("grad_norms20").values), "fp32",
+                 "gradient norms of 20 steps");
 }
 
 /// Root mean square over batches 0, 1 ... of error / (PyTorch's own in that batch, over its draws of rounding).
@@ -159,8 +162,8 @@ TEST_P(Golden, Bf16TrainsAsExactlyAsPyTorch) {
   const JsonValue pytorch = document.root().at("losses20");
   GoldenRun run = make_run(c, DType::bf16);
   const auto [losses, norms] = train(c, run);
-  EXPECT_LE(relative_error(losses, c.golden.at("losses20").values),
-            kBf16Factor * std::max(pytorch.at("eager").number(), pytorch.at("sdpa").number()));
+  expect_at_most(kBf16Factor * std::max(pytorch.at("eager").number(), pytorch.at("sdpa").number()),
+                 relative_error(losses, c.golden.at("losses20").values), "bf16", "losses of 20 steps");
 }
 
 TEST(GoldenPooled, Bf16LossesAreAsExactAsPyTorchs) {
@@ -177,7 +180,8 @@ TEST(GoldenPooled, Bf16LossesAreAsExactAsPyTorchs) {
     }
     squares += std::pow(against_pytorch(pytorch.root(), "loss", errors), 2);
   }
-  EXPECT_LE(std::sqrt(squares / std::size(kCases)), kBf16Factor);
+  expect_at_most(kBf16Factor, std::sqrt(squares / std::size(kCases)), "bf16, error in PyTorch's own",
+                 "losses of all cases");
 }
 
 /// A micro-batch of the demo's: one padded sequence.
@@ -213,7 +217,7 @@ TEST(GoldenCompat, OneRankTrainsAsTheDemosFour) {
     }
     truth.push_back(static_cast<float>(mean));
   }
-  EXPECT_LE(relative_error(found, truth), kFp32Bound);
+  expect_at_most(kFp32Bound, relative_error(found, truth), "demo-compat", "losses of one rank and of the demo's four");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "../figure.hpp"
 #include "../mpi/session.hpp"
 #include "sherd/device/cpu/device.hpp"
 #include "sherd/plan/training_plan.hpp"
@@ -164,6 +165,9 @@ void train(const std::string& dtype, const std::string& checkpointing) {
   armed = false;
   EXPECT_EQ(host.steps(), config.max_training_steps - 1);  // the last step does not ask
   EXPECT_GT(largest_seen.load(), 0u) << "the hook has seen nothing";
+  if (session().rank() == 0)
+    figure("allocations between step 2 and the last, {}: the largest {} bytes of at most {}", dtype,
+           largest_seen.load(), kLargest);
   EXPECT_EQ(too_large.load(), 0) << "the largest has " << largest_seen << " bytes";
   plain->all_gather("");
   if (session().rank() == 0) std::filesystem::remove_all(folder);

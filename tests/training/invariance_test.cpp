@@ -2,15 +2,29 @@
 // the order in which streams happen to run (law 10).
 #include <gtest/gtest.h>
 
+#include "../figure.hpp"
 #include "../mpi/session.hpp"
 #include "training_run.hpp"
 
 namespace sherd::test {
 namespace {
 
-void expect_same_losses(const RunResult& a, const RunResult& b, double tolerance) {
+/// The largest relative difference of losses that a test has seen, and over how many runs.
+struct Spread {
+  double worst = 0;
+  int runs = 0;
+  void print(const char* over, double bound) const {
+    if (session().rank() != 0) return;
+    figure("invariance on {} ranks, {}: losses of {} runs differ by {:.2g} of at most {:.2g}", session().size(), over,
+           runs, worst, bound);
+  }
+};
+
+void expect_same_losses(const RunResult& a, const RunResult& b, double tolerance, Spread& spread) {
   ASSERT_EQ(a.losses.size(), b.losses.size());
+  ++spread.runs;
   for (std::size_t i = 0; i < a.losses.size(); ++i) {
+    spread.worst = std::max(spread.worst, std::abs(a.losses[i] / b.losses[i] - 1));
     EXPECT_NEAR(a.losses[i] / b.losses[i], 1, tolerance) << "loss of step " << i;
     EXPECT_NEAR(a.norms[i] / b.norms[i], 1, 10 * tolerance) << "gradient norm of step " << i;
   }
@@ -28,6 +42,7 @@ RunResult reference(bool tied) {
 }
 
 TEST(Invariance, LossesFallAndAreThoseOfOneRankUnderEveryStrategyAndAccumulation) {
+  Spread spread;
   for (const bool tied : {false, true}) {
     const RunResult expected = reference(tied);
     ASSERT_LT(expected.losses.back(), 0.95 * expected.losses.front());
@@ -41,13 +56,15 @@ TEST(Invariance, LossesFallAndAreThoseOfOneRankUnderEveryStrategyAndAccumulation
         spec.tied = tied;
         spec.batch = batch;
         spec.nodes = strategy == "hybrid" ? 2 : 1;
-        expect_same_losses(run_training(spec), expected, 1e-5);
+        expect_same_losses(run_training(spec), expected, 1e-5, spread);
       }
     }
   }
+  spread.print("every strategy, with and without accumulation", 1e-5);
 }
 
 TEST(Invariance, EveryShardSizeThatDivides) {
+  Spread spread;
   const RunResult expected = reference(false);
   for (int size = 1; size <= session().size(); ++size) {
     if (session().size() % size != 0) continue;
@@ -55,11 +72,13 @@ TEST(Invariance, EveryShardSizeThatDivides) {
     RunSpec spec;
     spec.strategy = "hybrid";
     spec.shard_size = size;
-    expect_same_losses(run_training(spec), expected, 1e-5);
+    expect_same_losses(run_training(spec), expected, 1e-5, spread);
   }
+  spread.print("every shard size", 1e-5);
 }
 
 TEST(Invariance, EveryCheckpointingModeGivesTheSameBits) {
+  int runs = 0;
   for (const bool tied : {false, true}) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       RunSpec spec;
@@ -75,6 +94,7 @@ TEST(Invariance, EveryCheckpointingModeGivesTheSameBits) {
         SCOPED_TRACE(std::to_string(static_cast<int>(recompute.mode)) + " every " + std::to_string(recompute.every));
         spec.recompute = recompute;
         const RunResult found = run_training(spec);
+        ++runs;
         EXPECT_EQ(found.losses, expected.losses);
         EXPECT_EQ(found.state_hash, expected.state_hash);
         if (recompute.every < spec.layers) {
@@ -83,6 +103,7 @@ TEST(Invariance, EveryCheckpointingModeGivesTheSameBits) {
       }
     }
   }
+  if (session().rank() == 0) figure("checkpointing modes on {} ranks: {} runs, same bits", session().size(), runs);
 }
 
 TEST(Invariance, Bf16OnTheWireStaysNear) {
@@ -91,7 +112,9 @@ TEST(Invariance, Bf16OnTheWireStaysNear) {
   spec.dtype = DType::bf16;
   const RunResult exact = run_training(spec);
   spec.reduce_dtype = DType::bf16;
-  expect_same_losses(run_training(spec), exact, 2e-3);
+  Spread spread;
+  expect_same_losses(run_training(spec), exact, 2e-3, spread);
+  spread.print("bf16 on the wire against fp32", 2e-3);
 }
 
 }  // namespace

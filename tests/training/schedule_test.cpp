@@ -1,6 +1,7 @@
 // Streams and events: every legal order gives the same bits, no access is unordered, and no wait is there in vain.
 #include <gtest/gtest.h>
 
+#include "../figure.hpp"
 #include "../mpi/session.hpp"
 #include "training_run.hpp"
 
@@ -71,9 +72,13 @@ TEST(Schedules, EveryWaitIsNeeded) {
     sites.merge(run_training(spec).wait_sites);
   }
   EXPECT_GE(sites.size(), 9u);
+  int noticed = 0;
   for (const cpu::WaitSite& site : sites) {
-    EXPECT_TRUE(is_missed(site, all_specs())) << site.first << ":" << site.second << " can be deleted unnoticed";
+    const bool missed = is_missed(site, all_specs());
+    noticed += missed ? 1 : 0;
+    EXPECT_TRUE(missed) << site.first << ":" << site.second << " can be deleted unnoticed";
   }
+  if (session().rank() == 0) figure("schedule: {} waits, {} noticed when deleted", sites.size(), noticed);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 //   root (tied)  3537 -> 3584; norm 27                                                                   -> 3611
 #include <gtest/gtest.h>
 
+#include "../figure.hpp"
 #include "../mpi/session.hpp"
 #include "training_run.hpp"
 
@@ -17,17 +18,17 @@ namespace sherd::test {
 namespace {
 
 struct Units {
-  std::int64_t embedding, block, head;
+  std::int64_t embedding, block, head, root;
 };
 /// Padded to 128 W, by hand: 512 for 4 ranks, 256 for 2, 384 for 3.
 Units padded_units() {
   switch (session().size()) {
     case 2:
-      return {3584, 5632, 3840};
+      return {3584, 5632, 3840, 3840};
     case 3:
-      return {3840, 5760, 3840};
+      return {3840, 5760, 3840, 3840};
     default:
-      return {3584, 5632, 4096};
+      return {3584, 5632, 4096, 4096};
   }
 }
 
@@ -40,6 +41,13 @@ RunSpec spec_of(const std::string& strategy, std::int64_t batch) {
   spec.layers = kLayers;
   spec.steps = 3;
   return spec;
+}
+
+/// The counted bytes are those written by hand, and are printed.
+void expect_bytes(const char* what, std::int64_t counted, std::int64_t by_hand) {
+  EXPECT_EQ(counted, by_hand) << what;
+  if (session().rank() != 0) return;
+  figure("traffic on {} ranks, {}: {} bytes a rank, by hand {}", session().size(), what, counted, by_hand);
 }
 
 std::int64_t sent(const Traffic& t, Collective c) {
@@ -61,14 +69,40 @@ TEST(Traffic, FullIsTheTablesRow) {
     const RunResult r = run_training(spec);
     // (W-1)/W U e_p per gather; embedding and head have slots of their own and are gathered once a step.
     const std::int64_t gathered = u.embedding + u.head + block_gathers(micro_batches) * u.block;
-    EXPECT_EQ(sent(r.shard, Collective::all_gather), (W - 1) * gathered / W * 4);
+    expect_bytes("full, gathered", sent(r.shard, Collective::all_gather), (W - 1) * gathered / W * 4);
     // (W-1)/W U e_g per micro-batch
     const std::int64_t reduced = (u.embedding + kLayers * u.block + u.head) * micro_batches;
-    EXPECT_EQ(sent(r.shard, Collective::reduce_scatter), (W - 1) * reduced / W * 4);
-    EXPECT_EQ(sent(r.shard, Collective::all_reduce), (W - 1) * 4);                        // the squared norm
-    EXPECT_EQ(sent(r.world, Collective::all_reduce), (W - 1) * 4 * (1 + micro_batches));  // loss and divisors
+    expect_bytes("full, reduced", sent(r.shard, Collective::reduce_scatter), (W - 1) * reduced / W * 4);
+    EXPECT_EQ(sent(r.shard, Collective::all_reduce), (W - 1) * 4);      // the squared norm
+    EXPECT_EQ(sent(r.world, Collective::all_reduce), (W - 1) * 4 * 2);  // loss and divisor
     EXPECT_EQ(r.replicate.bytes_sent(), 0);
   }
+}
+
+TEST(Traffic, TiedWeightsAreOneUnit) {
+  const Units u = padded_units();
+  const std::int64_t W = session().size();
+  RunSpec spec = spec_of("full", 1);
+  spec.global_batch = 2 * W;  // two micro-batches
+  spec.tied = true;
+  const RunResult r = run_training(spec);
+  expect_bytes("full, tied, gathered", sent(r.shard, Collective::all_gather),
+               (W - 1) * (u.root + block_gathers(2) * u.block) / W * 4);
+  expect_bytes("full, tied, reduced", sent(r.shard, Collective::reduce_scatter),
+               (W - 1) * 2 * (u.root + kLayers * u.block) / W * 4);
+}
+
+TEST(Traffic, ASegmentIsGatheredOnceMoreForItsSecondForward) {
+  const Units u = padded_units();
+  const std::int64_t W = session().size();
+  RunSpec spec = spec_of("full", 1);
+  spec.global_batch = 2 * W;
+  spec.recompute = {Recompute::Mode::segments, kLayers};  // all blocks are one segment
+  const RunResult r = run_training(spec);
+  // Forward 4, its repetition 4, backward the 2 that are resident no more; the next micro-batch finds 2 of its forward.
+  const std::int64_t block_gathers_of_segments = (4 + 4 + 2) + (2 + 4 + 2);
+  expect_bytes("full, every-4, gathered", sent(r.shard, Collective::all_gather),
+               (W - 1) * (u.embedding + u.head + block_gathers_of_segments * u.block) / W * 4);
 }
 
 TEST(Traffic, Bf16HalvesWhatIsGatheredAndReduced) {
@@ -87,22 +121,27 @@ TEST(Traffic, NoneIsTheTablesRow) {
   const RunResult r = run_training(spec_of("none", 1));
   EXPECT_EQ(r.shard.bytes_sent(), 0);
   // 2 (W-1)/W U e_g once per step, whatever the accumulation
-  EXPECT_EQ(r.replicate.bytes_sent(), 2 * (W - 1) * (u.embedding + kLayers * u.block + u.head) / W * 4);
+  expect_bytes("none, all-reduced", r.replicate.bytes_sent(),
+               2 * (W - 1) * (u.embedding + kLayers * u.block + u.head) / W * 4);
 }
 
 TEST(Traffic, HybridIsTheTablesRow) {
-  if (session().size() != 4) return;  // two groups of two
+  if (session().size() != 4) GTEST_SKIP() << "two groups of two are 4 ranks";
   const Units u = padded_units();
   RunSpec spec = spec_of("hybrid", 3);
+  spec.global_batch = 24;  // two micro-batches
   spec.nodes = 2;
   const RunResult r = run_training(spec);
   const std::int64_t all = u.embedding + kLayers * u.block + u.head;
-  EXPECT_EQ(sent(r.shard, Collective::all_gather), (u.embedding + u.head + block_gathers(1) * u.block) / 2 * 4);
-  EXPECT_EQ(sent(r.shard, Collective::reduce_scatter), all / 2 * 4);
-  EXPECT_EQ(r.replicate.bytes_sent(), 2 * (all / 2) / 2 * 4);  // 2 (R-1)/R (U/F) e_g
+  expect_bytes("hybrid, gathered in the node", sent(r.shard, Collective::all_gather),
+               (u.embedding + u.head + block_gathers(2) * u.block) / 2 * 4);
+  expect_bytes("hybrid, reduced in the node", sent(r.shard, Collective::reduce_scatter), 2 * all / 2 * 4);
+  expect_bytes("hybrid, all-reduced across", r.replicate.bytes_sent(), 2 * (all / 2) / 2 * 4);  // 2 (R-1)/R (U/F) e_g
 }
 
 TEST(Plan, IsTheRunsMemoryAndTrafficToTheByte) {
+  int runs = 0;
+  std::size_t planned = 0, allocated = 0;
   for (const std::string strategy : {"none", "full", "hybrid"}) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       for (const Recompute recompute : {Recompute{Recompute::Mode::none, 1}, Recompute{Recompute::Mode::segments, 2}}) {
@@ -112,6 +151,9 @@ TEST(Plan, IsTheRunsMemoryAndTrafficToTheByte) {
         spec.dtype = dtype;
         spec.recompute = recompute;
         const RunResult r = run_training(spec);
+        ++runs;
+        planned += r.plan.persistent_bytes + r.plan.activation_bytes;
+        allocated += r.persistent_bytes + r.activation_bytes;
         EXPECT_EQ(r.persistent_bytes, r.plan.persistent_bytes);
         EXPECT_EQ(r.activation_bytes, r.plan.activation_bytes);
         EXPECT_EQ(r.shard.bytes_sent(), r.plan.shard.bytes_sent());
@@ -120,6 +162,8 @@ TEST(Plan, IsTheRunsMemoryAndTrafficToTheByte) {
       }
     }
   }
+  if (session().rank() == 0)
+    figure("plan on {} ranks, {} runs: {} bytes planned, {} used", session().size(), runs, planned, allocated);
 }
 
 }  // namespace
