@@ -1,8 +1,9 @@
 #!/bin/bash
-# setup.sh [--test|--bench]: makes sure that what Sherd is built from is here. Nothing to do is the usual case and takes
+# setup.sh [--fetch|--test|--bench]: makes sure that what Sherd is built from is here. Nothing to do is the usual case and takes
 # milliseconds. What is missing is installed with apt where this user may (root, or sudo that asks no password);
 # otherwise the one line to type is printed, with the names modules and Spack have for it on a cluster. --test or --bench
-# adds what only the tests or the benchmarks need.
+# adds what only the tests or the benchmarks need; --fetch asks for nothing but what sherd-fetch and sherd-pgn need, for a
+# login node.
 # Exit: 0 all is here, 2 something is missing and cannot be installed from here.
 set -u
 export LC_ALL=C
@@ -14,6 +15,7 @@ spack=()     # Spack's names for what few clusters have as a module
 # need KIND NAME PACKAGE WHERE:NAME: one dependency. KIND is a function below that looks for NAME.
 need() {
   "$1" "$2" && return
+  case " ${missing[*]} " in *" $3 "*) return ;; esac
   missing+=("$3")
   case ${4:-} in
     module:*) modules+=("${4#module:}") ;;
@@ -68,8 +70,22 @@ look_for_build() {
   need header openssl/sha.h libssl-dev spack:openssl
 }
 
+look_for_fetch() {
+  need at_least g++=12 g++ module:gcc
+  need at_least cmake=3.25 cmake module:cmake
+  need program ninja ninja-build spack:ninja
+  need header fmt/core.h libfmt-dev spack:fmt
+  need header spdlog/spdlog.h libspdlog-dev spack:spdlog
+  need header nlohmann/json.hpp nlohmann-json3-dev spack:nlohmann-json
+  need header openssl/sha.h libssl-dev spack:openssl
+  need header curl/curl.h libcurl4-openssl-dev spack:curl
+  need header CLI/CLI.hpp libcli11-dev spack:cli11
+  need header zstd.h libzstd-dev spack:zstd
+}
+
 # The private Slurm cluster of tests/slurm needs root anyway: without it that test skips itself and says why.
 look_for_tests() {
+  look_for_fetch
   need header gtest/gtest.h libgtest-dev spack:googletest
   need header gmock/gmock.h libgmock-dev spack:googletest
   need program python3 python3 module:python
@@ -119,20 +135,20 @@ tell_what_to_type() {
 
 look() {
   missing=() modules=() spack=()
-  look_for_build
+  [ "$1" = --fetch ] || look_for_build
   case $1 in
+    --fetch) look_for_fetch ;;
     --test) look_for_tests ;;
     --bench)
       look_for_tests
       need header benchmark/benchmark.h libbenchmark-dev spack:benchmark
-      need header CLI/CLI.hpp libcli11-dev spack:cli11
       ;;
   esac
 }
 
 case ${1:-} in
-  "" | --test | --bench) ;;
-  *) sed -n '2,6p' "$0"; exit 2 ;;
+  "" | --fetch | --test | --bench) ;;
+  *) sed -n '2,7p' "$0"; exit 2 ;;
 esac
 read_include_path
 look "${1:-}"

@@ -19,6 +19,7 @@ scratch=$(mktemp -d)
 cleanup() {
   local children
   children=$(jobs -p; pgrep -P $$ || true)
+  # shellcheck disable=SC2086  # several
   [ -z "$children" ] || kill $children 2>/dev/null || true
   [ ! -e "$scratch/hosts" ] || HOSTS_DIR=$scratch/hosts tests/slurm/hosts.sh stop || true
   rm -rf "$scratch"
