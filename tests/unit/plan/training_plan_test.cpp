@@ -1,0 +1,61 @@
+// The plan of a model that this machine could not hold, against counts by hand. (tests/training compares the plan of
+// small models with their runs, to the byte.)
+#include "sherd/plan/training_plan.hpp"
+
+#include <gtest/gtest.h>
+
+namespace sherd {
+namespace {
+
+/// CodeLlama 7B.
+ModelConfig code_llama() {
+  ModelConfig c;
+  c.vocab_size = 32016;
+  c.hidden_size = 4096;
+  c.intermediate_size = 11008;
+  c.layers = 32;
+  c.heads = c.kv_heads = 32;
+  c.head_dim = 128;
+  c.max_position = 16384;
+  return c;
+}
+constexpr double kParameters = 6738546688;
+constexpr double kMatrices = kParameters - 32016 * 4096 - 65 * 4096;  // without the embedding and the norms
+
+TrainingPlan plan_of(const std::string& strategy, int ranks, int nodes, const std::string& checkpointing = "none") {
+  TrainConfig config;
+  config.sharding = strategy;
+  config.activation_checkpointing = checkpointing;
+  config.gradient_accumulation_steps = 1;
+  MeshOptions mesh;
+  mesh.strategy = strategy;
+  return plan_training(code_llama(), rig_options(config),
+                       [&](Arena& persistent) { return Mesh::planned(NodeMap::even(ranks, nodes), mesh, persistent); });
+}
+
+TEST(TrainingPlan, CountsProductsAndAttention) {
+  ASSERT_EQ(static_cast<double>(code_llama().parameters()), kParameters);
+  const TrainingPlan plan = plan_of("full", 8, 2);
+  EXPECT_EQ(plan.ops.product_flops, 6 * kMatrices * 512);            // forward once, backward twice
+  EXPECT_EQ(plan.ops.attention_flops, 7.0 * 32 * 512 * 512 * 4096);  // 2 products forward, 5 backward, half of each
+  const TrainingPlan twice = plan_of("full", 8, 2, "block");         // forward of all blocks again but the head
+  EXPECT_GT(twice.ops.product_flops, 7.5 * kMatrices * 512);
+  EXPECT_LT(twice.ops.product_flops, 8.0 * kMatrices * 512);
+  EXPECT_LT(twice.activation_bytes, plan.activation_bytes / 4);
+}
+
+TEST(TrainingPlan, HoldsEighteenBytesAParameterOverTheShardGroup) {
+  const auto persistent = [](const std::string& strategy, int ranks, int nodes) {
+    return static_cast<double>(plan_of(strategy, ranks, nodes).persistent_bytes);
+  };
+  const double block = kMatrices / 32;  // about: two slots of weights in bf16 and of gradients in f32 are 12 of these
+  for (const int ranks : {8, 64}) {
+    EXPECT_GT(persistent("full", ranks, ranks / 4), 18 * kParameters / ranks);
+    EXPECT_LT(persistent("full", ranks, ranks / 4), 18 * kParameters / ranks + 20 * block);
+  }
+  EXPECT_NEAR(persistent("hybrid", 64, 8) / persistent("full", 8, 1), 1, 1e-3);
+  EXPECT_NEAR(persistent("none", 64, 8), 18 * kParameters, 0.01 * 18 * kParameters);
+}
+
+}  // namespace
+}  // namespace sherd
