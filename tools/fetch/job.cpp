@@ -36,7 +36,7 @@ bool is_in_place(const std::filesystem::path& path, const RemoteFile& file, std:
   if (::lstat(path.c_str(), &status) != 0) return false;
   if (S_ISDIR(status.st_mode)) throw bad_input("{}: a directory is in the way; remove it", path.string());
   if (!S_ISREG(status.st_mode) || status.st_size != file.size) return false;
-  const File there = File::open_update(path);
+  const File there = File::open_read(path);
   FileDigests digests(file);
   std::vector<std::byte> block(kBlock);
   for (std::int64_t at = 0; at < file.size; at += static_cast<std::int64_t>(kBlock)) {
