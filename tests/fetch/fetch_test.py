@@ -168,8 +168,8 @@ class Interruptions(FetchTest):
         blobs = self.home / "hub" / "models--org--large" / "blobs"
         chance = random.Random(4)
         self.hub.fault("slow", 8_000_000, server="cdn", times=None)
-        kills = 0
-        for _ in range(KILLS):
+        kills = whole = 0
+        while kills < KILLS:
             job = subprocess.Popen(self.command("model", "org/large", "--connections", str(connections)),
                                    cwd=self.folder, env=self.environment, stderr=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL)
@@ -178,14 +178,17 @@ class Interruptions(FetchTest):
             job.send_signal(signal.SIGKILL)
             job.wait()
             final = blobs / sha256(data)
-            if final.exists():
+            if final.exists():  # whole, or not under this name; then from the beginning
                 self.assertEqual(sha256(final.read_bytes()), sha256(data))
+                final.unlink()
+                whole += 1
         self.hub.clear_faults()
         self.fetch("model", "org/large", "--connections", str(connections))
         self.assertEqual((blobs / sha256(data)).read_bytes(), data)
+        self.fetch("model", "org/large")  # removes what a kill after the rename may have left
         self.assertEqual([path.name for path in blobs.iterdir()], [sha256(data)])
         time.sleep(0.2)  # the hub's threads of killed connections
-        twice = self.hub.bytes_sent(server="cdn") - size
+        twice = self.hub.bytes_sent(server="cdn") - size * (whole + 1)
         print(f"figure: fetch: killed {kills} times, {twice / CHUNK:.1f} chunks of {kills * connections} allowed were "
               "fetched twice")
         self.assertLessEqual(twice, kills * connections * CHUNK)
@@ -199,6 +202,17 @@ class Interruptions(FetchTest):
             self.assertEqual(job.returncode, 0, job.stderr.read())
             job.stderr.close()
         self.assert_fetched()
+
+    def test_four_fetchers_into_one_folder(self):
+        jobs = [subprocess.Popen(self.command("model", MODEL, "--flat", "flat", "--include", include), cwd=self.folder,
+                                 env=self.environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+                for include in ("config.json", "tokenizer.model", "model.safetensors", "LICENSE")]
+        for job in jobs:
+            self.assertEqual(job.wait(), 0, job.stderr.read())
+            job.stderr.close()
+        self.assert_fetched(self.folder / "flat")
+        lock = json.loads((self.folder / "flat/sherd.lock.json").read_text())
+        self.assertEqual([file["path"] for file in lock["files"]], CHOSEN)
 
     def test_a_signal_keeps_what_has_come(self):
         self.hub.fault("slow", 500_000, server="cdn", times=None)
@@ -323,9 +337,15 @@ class Hostile(FetchTest):
     def test_a_listing_that_cannot_be_trusted(self):
         self.hub.add_raw_sibling(MODEL, "config.json", b"{}", blobId="../../x")
         self.refused(BAD_INPUT, "no digest of config.json")
-        self.hub.repositories[MODEL].raw.clear()
-        self.hub.add_raw_sibling(MODEL, "config.json", None, size=10**16)
-        self.refused(BAD_INPUT, "size")
+        for entry, part in (({"size": 10**16}, "size"), ({"size": None}, "size"), ({"size": 0}, "with digest")):
+            self.hub.repositories[MODEL].raw.clear()
+            self.hub.add_raw_sibling(MODEL, "config.json", None, **entry)
+            self.refused(BAD_INPUT, part)
+
+    def test_a_repository_with_our_own_names(self):
+        self.hub.add_model("org/odd", {"sherd.lock.json": b"{}", ".sherd-fetch/x": b"x", "config.json": CONFIG})
+        self.fetch("model", "org/odd", "--include", "*", "--flat", "odd")
+        self.assertEqual(sorted(p.name for p in (self.folder / "odd").iterdir()), ["config.json", "sherd.lock.json"])
 
 
 class Access(FetchTest):

@@ -1,6 +1,8 @@
 #include "fetcher.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <map>
 #include <thread>
 
 #include "job.hpp"
@@ -18,7 +20,21 @@ Fetcher::Fetcher(const HttpOptions& http, FetchOptions options, const Listing& l
 
 Fetcher::~Fetcher() = default;
 
+namespace {
+
+std::int64_t saturating_add(std::int64_t a, std::int64_t b) {
+  std::int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<std::int64_t>::max() : sum;
+}
+
+}  // namespace
+
 std::vector<Fetched> Fetcher::run(const std::vector<RemoteFile>& files) {
+  for (const RemoteFile& file : files) {
+    std::error_code error;  // what a killed fetch left of a file that is in place now
+    if (std::filesystem::is_regular_file(store_.content_path(file), error)) in_place_.insert(file.etag());
+  }
+  remove_ended(store_.partials(), in_place_);
   check_space(files);
   waiting_.assign(files.rbegin(), files.rend());
   std::vector<std::thread> threads;
@@ -32,15 +48,18 @@ std::vector<Fetched> Fetcher::run(const std::vector<RemoteFile>& files) {
 }
 
 void Fetcher::check_space(const std::vector<RemoteFile>& files) const {
+  const std::map<std::string, std::int64_t> begun = bytes_begun(store_.partials());
   std::int64_t needed = 0, bytes = 0;
   for (const RemoteFile& file : files) {
-    bytes += file.size;
+    bytes = saturating_add(bytes, file.size);
     std::error_code error;
     const std::uintmax_t there = std::filesystem::file_size(store_.content_path(file), error);
-    if (error || there != static_cast<std::uintmax_t>(file.size)) needed += file.size;
+    if (!error && there == static_cast<std::uintmax_t>(file.size)) continue;
+    const auto kept = begun.find(file.etag());
+    needed = saturating_add(needed, file.size - std::min(file.size, kept == begun.end() ? 0 : kept->second));
   }
   progress_.expect(static_cast<std::int64_t>(files.size()), bytes);
-  const std::int64_t left = free_bytes(store_.partials());
+  const std::int64_t left = free_bytes(store_.directory());
   if (needed > left) {
     throw does_not_fit("{}: {} free, {} needed for what is not there yet; free some space or choose another place",
                        store_.directory().string(), bytes_text(static_cast<double>(left)),
@@ -116,9 +135,10 @@ std::unique_ptr<Fetcher::Job> Fetcher::open(const RemoteFile& file) {
     fetched_.push_back({file, sha256});
     return nullptr;
   }
-  const std::string name = file.etag().empty() ? sha256_hex(file.url + file.path) : file.etag();
-  auto job = std::make_unique<Job>(file, Partial::open(store_.partials(), name, file.size, options_.chunk_bytes),
-                                   options_.chunk_bytes);
+  Partial partial = file.etag().empty()  // nothing would say that both parts are of one file: it is begun anew
+                        ? Partial::begin(store_.partials(), "unknown", file.size, options_.chunk_bytes)
+                        : Partial::open(store_.partials(), file.etag(), file.size, options_.chunk_bytes);
+  auto job = std::make_unique<Job>(file, std::move(partial), options_.chunk_bytes);
   job->shown = &shown;
   progress_.resumed(shown, std::min(file.size, job->partial.chunks_done() * options_.chunk_bytes));
   return job;
@@ -132,6 +152,10 @@ bool Fetcher::acceptable(const Answer& answer, const Job& job, std::int64_t firs
   }
   check_identity(answer, listing_, job.file);
   const std::string range = answer.header("content-range"), length = answer.header("content-length");
+  const std::string etag = answer.header("etag");
+  if (!job.file.validator.empty() && answer.ok() && !etag.empty() && etag != job.file.validator) {
+    throw bad_input("{}: the server's file has changed meanwhile (ETag); start again", job.file.path);
+  }
   if (answer.status == 206) {
     const std::string expected = fmt::format("bytes {}-", first), total = fmt::format("/{}", job.file.size);
     if (!range.starts_with(expected) || !range.ends_with(total)) {
@@ -163,7 +187,12 @@ void Fetcher::fetch(HttpClient& http, Piece piece) {
     } catch (const Interrupted& e) {
       reason = e.reason;
     }
-    if (at > before) retry.progressed();
+    if (at > before) {
+      retry.progressed();
+    } else {
+      const std::lock_guard lock(mutex_);
+      piece.job->redirected.clear();  // that address may be dead
+    }
     if (at < piece.job->end(piece.chunk)) retry.wait(reason, asked);
   }
   chunk_done(piece);
@@ -212,17 +241,17 @@ void Fetcher::fetch_some(HttpClient& http, Piece piece, std::int64_t& at, std::s
 
 void Fetcher::chunk_done(Piece piece) {
   Job& job = *piece.job;
+  {
+    const std::lock_guard lock(job.hash_mutex);
+    job.there[static_cast<std::size_t>(piece.chunk)] = 1;
+    job.arrived.notify_all();
+  }
   bool whole = false;
   {
     const std::lock_guard lock(mutex_);
     job.partial.set_done(piece.chunk);
-    whole = --job.missing == 0;
+    whole = --job.missing == 0;  // unless this was the last one, another connection may finish the job from here on
   }
-  {
-    const std::lock_guard lock(job.hash_mutex);
-    job.there[static_cast<std::size_t>(piece.chunk)] = 1;
-  }
-  job.arrived.notify_all();
   if (whole) finish(job);
 }
 
@@ -244,7 +273,7 @@ void Fetcher::finish(Job& job) {
     changed_.notify_all();
     return;
   }
-  if (job.second_try) {
+  if (job.second_try || job.partial.chunks() == 0) {
     job.partial.discard();
     throw bad_input(
         "{}: arrived twice with digest {}, {} was listed; the server or something on the way changes it. "

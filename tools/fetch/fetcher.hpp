@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "http.hpp"
@@ -70,6 +71,7 @@ class Fetcher {
   std::list<std::unique_ptr<Job>> open_;
   int opening_ = 0;
   std::vector<Fetched> fetched_;
+  std::set<std::string> in_place_;  // etags
   std::exception_ptr error_;
 };
 

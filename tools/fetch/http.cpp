@@ -169,6 +169,8 @@ void set_options(CURL* h, const HttpOptions& options) {
   curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(1000 * options.connect_timeout));
   curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
   curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, std::max(1L, static_cast<long>(options.stall_timeout)));
+  curl_easy_setopt(h, CURLOPT_MAXCONNECTS, 2L);  // the endpoint's and the one it redirects to
+  if (options.endpoint.starts_with("http:")) curl_easy_setopt(h, CURLOPT_PROXY, "");  // a token is not for a proxy
   if (!options.ca_file.empty()) curl_easy_setopt(h, CURLOPT_CAINFO, options.ca_file.c_str());
 }
 
@@ -245,7 +247,7 @@ Answer HttpClient::follow(std::string url, const char* method, const std::string
     next.follow(answer.header("location"));
     const std::string target = next.part(CURLUPART_URL);
     if (!leave_endpoint && origin_of(target) != origin_of(url)) return answer;
-    if (url.starts_with("https:") && !target.starts_with("https:")) {
+    if (origin_of(url).starts_with("https:") && !origin_of(target).starts_with("https:")) {
       throw bad_input("{} redirects to {}, which is not encrypted; refused", shown(url), shown(target));
     }
     url = target;

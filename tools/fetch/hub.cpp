@@ -45,13 +45,13 @@ RemoteFile file_of(const JsonValue& entry) {
   RemoteFile file;
   file.path = entry.at("rfilename").string();
   check_path(file.path);
-  if (entry.has("size") && !entry.at("size").is_null()) file.size = entry.at("size").integer(0, kMostBytes);
   if (entry.has("lfs") && entry.at("lfs").is_object()) {
     const JsonValue lfs = entry.at("lfs");
     file.sha256 = lfs.at("sha256").string();
     file.size = lfs.at("size").integer(0, kMostBytes);
   } else if (entry.has("blobId") && entry.at("blobId").is_string()) {
     file.git_sha1 = entry.at("blobId").string();
+    file.size = entry.at("size").integer(0, kMostBytes);
   }
   const bool known = file.sha256.empty() ? is_hex(file.git_sha1, 40) : is_hex(file.sha256, 64);
   if (!known) throw bad_input("{}: no digest of {}; this server's listing cannot be trusted", entry.where(), file.path);

@@ -21,9 +21,10 @@ struct Repo {
 struct RemoteFile {
   std::string path;  // relative, with '/', checked
   std::int64_t size = 0;
-  std::string sha256;    // of files in large-file storage
-  std::string git_sha1;  // of the others
-  std::string url;       // where to ask for it, not yet redirected
+  std::string sha256;     // of files in large-file storage
+  std::string git_sha1;   // of the others
+  std::string validator;  // without a digest: the ETag that every answer must have
+  std::string url;        // where to ask for it, not yet redirected
 
   /// The Hub's name of the content: what its cache calls the blob.
   const std::string& etag() const { return sha256.empty() ? git_sha1 : sha256; }

@@ -92,6 +92,7 @@ void Fetcher::Job::hash_chunks() {
     for (std::int64_t at = first(chunk); at < end(chunk);) {
       const auto part = std::span(block).first(
           static_cast<std::size_t>(std::min<std::int64_t>(end(chunk) - at, static_cast<std::int64_t>(kBlock))));
+      if (stop_requested()) throw Interrupted("stopped");
       partial.read(part, at);
       digests.update(part);
       at += static_cast<std::int64_t>(part.size());

@@ -1,9 +1,11 @@
 // sherd-fetch: models and data for nodes without network. Fetches from the Hub or a mirror, verifies, packs.
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
@@ -55,7 +57,9 @@ std::string find_token() {
 bool is_loopback(const std::string& origin) {
   const std::size_t begin = origin.find("//") + 2;
   const std::string host = origin.substr(begin, origin.rfind(':') - begin);
-  return host == "localhost" || host.starts_with("127.") || host == "[::1]";
+  in_addr address{};
+  const bool is_ipv4 = ::inet_pton(AF_INET, host.c_str(), &address) == 1;
+  return host == "localhost" || host == "[::1]" || (is_ipv4 && (ntohl(address.s_addr) >> 24) == 127);
 }
 
 /// As OpenSSL's own programs: --ca-file, $SSL_CERT_FILE, the system's.
@@ -99,6 +103,20 @@ void write_lock(const fs::path& folder, Lock lock) {
   write_text(folder / kLockName, lock.to_json());
 }
 
+/// Another fetch into the same folder may write its lock at the same time: until ours is in what is there.
+void write_lock_surely(const fs::path& folder, const Lock& lock) {
+  const auto has_all = [&] {
+    std::map<std::string, std::string> there;
+    for (const LockedFile& file : load_lock(folder).files) there[file.path] = file.sha256;
+    return std::all_of(lock.files.begin(), lock.files.end(),
+                       [&](const LockedFile& file) { return there[file.path] == file.sha256; });
+  };
+  for (int i = 0; i < 10; ++i) {
+    write_lock(folder, lock);
+    if (has_all()) return;
+  }
+}
+
 Lock lock_of(const HttpOptions& http, const Listing& listing, const std::vector<Fetched>& files) {
   const char* kind = listing.repo.kind == RepoKind::dataset ? "dataset" : "model";
   Lock lock{listing.commit.empty() ? files.front().file.url : fmt::format("{} {}", kind, listing.repo.id),
@@ -117,7 +135,7 @@ void fetch_all(const Settings& s, const HttpOptions& http, const Listing& listin
   Progress progress(style_of(s));
   Fetcher fetcher(http, s.fetch, listing, store, progress);
   const std::vector<Fetched> fetched = fetcher.run(files);
-  write_lock(store.directory(), lock_of(http, listing, fetched));
+  write_lock_surely(store.directory(), lock_of(http, listing, fetched));
   store.finish();
   progress.finish(store.directory().string());
   if (!s.json) std::printf("%s\n", store.directory().c_str());
@@ -130,14 +148,19 @@ void fetch_repo(const Settings& s, RepoKind kind) {
   fetch_all(s, http, listing, select(listing, s.selection));
 }
 
-/// Size by HEAD, after redirects.
-std::int64_t size_of_url(HttpClient& client, std::string url) {
+/// Size and ETag by HEAD, after redirects.
+std::int64_t size_of_url(HttpClient& client, std::string url, std::string& etag) {
   for (int hop = 0; hop < 8; ++hop) {
     const Answer answer = client.head(url);
     if (answer.redirect()) {
-      url = answer.header("location");
+      const std::string next = answer.header("location");
+      if (origin_of(url).starts_with("https:") && !origin_of(next).starts_with("https:")) {
+        throw bad_input("{} redirects to {}, which is not encrypted; refused", shown(url), shown(next));
+      }
+      url = next;
       continue;
     }
+    etag = answer.header("etag");
     if (!answer.ok()) throw bad_input("{}: HTTP {}", shown(url), answer.status);
     std::int64_t size = -1;
     const std::string length = answer.header("content-length");
@@ -149,6 +172,10 @@ std::int64_t size_of_url(HttpClient& client, std::string url) {
 }
 
 void fetch_url(Settings s) {
+  if (!s.sha256.empty() &&
+      (s.sha256.size() != 64 || s.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)) {
+    throw usage_error("--sha256 '{}': 64 hex digits in lower case are expected", s.sha256);
+  }
   s.http = trusting(s.http);
   s.http.endpoint = origin_of(s.url);
   HttpClient client(s.http);
@@ -158,7 +185,8 @@ void fetch_url(Settings s) {
   file.path = plain.substr(plain.rfind('/') + 1);
   check_path(file.path);
   file.sha256 = s.sha256;
-  file.size = size_of_url(client, s.url);
+  file.size = size_of_url(client, s.url, file.validator);
+  if (s.sha256.empty()) s.fetch.connections = 1;  // nothing would say that two streams are of one file
   if (s.flat.empty()) s.flat = ".";
   Listing listing;
   listing.repo.id = plain;
@@ -169,7 +197,7 @@ void fetch_url(Settings s) {
   store.finish();
   progress.finish(store.content_path(file).string());
   if (s.sha256.empty()) log::warn("{}: nothing says what it should be (--sha256)", file.path);
-  std::printf("%s  %s\n", fetched.front().sha256.c_str(), store.content_path(file).c_str());
+  if (!s.json) std::printf("%s  %s\n", fetched.front().sha256.c_str(), store.content_path(file).c_str());
 }
 
 void verify(const Settings& s) {
@@ -183,7 +211,7 @@ void verify(const Settings& s) {
 
 void add_transfer(CLI::App& app, Settings& s) {
   app.add_option("--flat", s.flat, "plain files in DIR instead of the Hub's cache");
-  app.add_option("--connections", s.fetch.connections, "at once (8)")->check(CLI::Range(1, 32));
+  app.add_option("--connections", s.fetch.connections, "at once (8)")->check(CLI::Range(1, 12));
   app.add_option("--ca-file", s.http.ca_file, "certificates to trust, PEM (the system's)");
   app.add_option("--retries", s.http.retries, "attempts in a row that bring nothing (5)")->check(CLI::Range(0, 1000));
   app.add_option("--retry-wait", s.http.retry_wait, "seconds before the first, doubled up to 8 times (1)")
@@ -203,6 +231,11 @@ void add_repository(CLI::App& app, Settings& s) {
   app.add_option("--files", s.selection.numbers, "files by the last number in their names, such as 1-4");
   app.add_option("--cache-dir", s.cache, "the Hub's cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub)");
   add_transfer(app, s);
+}
+
+void on_signal(int signal) {
+  request_stop();
+  std::signal(signal, SIG_DFL);  // a second one ends at once
 }
 
 int run(int argc, char** argv) {
@@ -232,6 +265,10 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : static_cast<int>(ExitCode::usage);
   }
+  if (*model || *dataset || *url) {  // what has come is to be kept; the others may end at once
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+  }
   if (*model) fetch_repo(s, RepoKind::model);
   if (*dataset) fetch_repo(s, RepoKind::dataset);
   if (*url) fetch_url(s);
@@ -241,16 +278,10 @@ int run(int argc, char** argv) {
   return 0;
 }
 
-void on_signal(int /*signal*/) {
-  request_stop();
-}
-
 }  // namespace
 }  // namespace sherd::fetch
 
 int main(int argc, char** argv) {
-  std::signal(SIGINT, sherd::fetch::on_signal);
-  std::signal(SIGTERM, sherd::fetch::on_signal);
   std::signal(SIGPIPE, SIG_IGN);
   curl_global_init(CURL_GLOBAL_DEFAULT);
   int code = 0;

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <fstream>
 #include <numeric>
@@ -81,30 +83,87 @@ std::string owner_name() {
 bool has_ended(const std::string& owner) {
   const std::vector<std::string> parts = split(owner);
   if (parts.size() != 4 || parts[0] != process_space()) return false;  // nothing is known
-  if (parts[1].empty() || parts[1].find_first_not_of("0123456789") != std::string::npos) return false;
-  return start_time(parts[1]) != parts[2];
+  pid_t pid = 0;
+  const auto parsed = std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), pid);
+  if (parsed.ec != std::errc() || pid <= 0) return false;
+  if (::kill(pid, 0) != 0 && errno == ESRCH) return true;
+  const std::string started = start_time(parts[1]);  // empty where others' processes are hidden
+  return !started.empty() && started != parts[2];
+}
+
+namespace {
+
+struct Found {
+  fs::path path;
+  std::string name, owner;  // the digest, with or without "-CHUNK"
+  bool of_this_machine = false;
+};
+
+std::vector<Found> partials_in(const fs::path& folder) {
+  std::vector<Found> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string text = entry.path().filename().string();
+    const std::size_t dot = text.find('.');
+    if (dot == std::string::npos || !text.ends_with(kSuffix) || text.size() < dot + 1 + kSuffix.size()) continue;
+    const std::string owner = text.substr(dot + 1, text.size() - dot - 1 - kSuffix.size());
+    found.push_back({entry.path(), text.substr(0, dot), owner, owner.starts_with(process_space() + ".")});
+  }
+  return found;
+}
+
+std::string digest_of(const std::string& name) {
+  return name.substr(0, name.find('-'));
+}
+
+void remove_partial(const fs::path& path, const fs::path& folder) {
+  const fs::path mine = folder / fmt::format("removed.{}{}", owner_name(), kSuffix);
+  std::error_code ignored;
+  if (::rename(path.c_str(), mine.c_str()) == 0) fs::remove_all(mine, ignored);
+}
+
+}  // namespace
+
+void remove_ended(const fs::path& folder, const std::set<std::string>& names) {
+  for (const Found& found : partials_in(folder)) {
+    const bool left = found.of_this_machine ? has_ended(found.owner) && names.contains(digest_of(found.name))
+                                            : long_untouched(found.path);
+    if (left) remove_partial(found.path, folder);
+  }
+}
+
+std::map<std::string, std::int64_t> bytes_begun(const fs::path& folder) {
+  std::map<std::string, std::int64_t> bytes;
+  for (const Found& found : partials_in(folder)) {
+    struct stat status {};
+    if (!has_ended(found.owner) || ::stat((found.path / "data").c_str(), &status) != 0) continue;
+    std::int64_t& most = bytes[digest_of(found.name)];
+    most = std::max<std::int64_t>(most, status.st_blocks * 512);
+  }
+  return bytes;
 }
 
 Partial::Partial(fs::path directory, File data, File chunks, std::vector<char> done)
     : directory_(std::move(directory)), data_(std::move(data)), chunks_(std::move(chunks)), done_(std::move(done)) {}
 
-Partial Partial::open(const fs::path& folder, const std::string& name, std::int64_t size, std::int64_t chunk_bytes) {
-  std::error_code error;
-  const std::string prefix = name + ".";
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string found = entry.path().filename().string();
-    if (!found.starts_with(prefix) || !found.ends_with(kSuffix)) continue;
-    const std::string owner = found.substr(prefix.size(), found.size() - prefix.size() - kSuffix.size());
-    if (!has_ended(owner) && !long_untouched(entry.path())) continue;
-    const fs::path mine = folder / fmt::format("{}{}{}", prefix, owner_name(), kSuffix);
-    if (auto partial = take_over(entry.path(), mine, size, chunk_bytes)) return std::move(*partial);
+Partial Partial::open(const fs::path& folder, const std::string& digest, std::int64_t size, std::int64_t chunk_bytes) {
+  const std::string name = fmt::format("{}-{}", digest, chunk_bytes);
+  for (const Found& found : partials_in(folder)) {
+    if (found.name != name || !has_ended(found.owner)) continue;
+    const fs::path mine = folder / fmt::format("{}.{}{}", name, owner_name(), kSuffix);
+    if (auto partial = take_over(found.path, mine, size, chunk_bytes)) return std::move(*partial);
   }
   return begin(folder, name, size, chunk_bytes);
 }
 
 Partial Partial::begin(const fs::path& folder, const std::string& name, std::int64_t size, std::int64_t chunk_bytes) {
   const fs::path directory = folder / fmt::format("{}.{}{}", name, owner_name(), kSuffix);
-  if (::mkdir(directory.c_str(), 0755) != 0) {
+  int made = ::mkdir(directory.c_str(), 0755);
+  for (int i = 0; made != 0 && errno == ENOENT && i < 100; ++i) {  // another fetcher has come to its end and tidied up
+    ::mkdir(folder.c_str(), 0777);
+    made = ::mkdir(directory.c_str(), 0755);
+  }
+  if (made != 0) {
     throw bad_input("{}: cannot create: {}", directory.string(), std::strerror(errno));
   }
   File data = File::create(directory / "data"), chunks = File::create(directory / "chunks");

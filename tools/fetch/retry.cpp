@@ -1,6 +1,9 @@
 // When to try again, and how long to wait before.
+#include <curl/curl.h>
+
 #include <algorithm>
 #include <charconv>
+#include <ctime>
 #include <thread>
 
 #include "http.hpp"
@@ -31,7 +34,11 @@ bool is_temporary(int status) {
 double asked_wait(const Answer& answer) {
   double seconds = 0;
   const std::string after = answer.header("retry-after"), limit = answer.header("ratelimit");
-  if (!after.empty()) std::from_chars(after.data(), after.data() + after.size(), seconds);
+  if (!after.empty()) {
+    const auto parsed = std::from_chars(after.data(), after.data() + after.size(), seconds);
+    const std::time_t date = parsed.ptr == after.data() + after.size() ? -1 : curl_getdate(after.c_str(), nullptr);
+    if (date > 0) seconds = static_cast<double>(date - std::time(nullptr));
+  }
   if (number_after(limit, "r=") == 0) seconds = std::max(seconds, number_after(limit, "t="));
   return std::clamp(seconds, 0.0, kLongestAskedWait);
 }
@@ -44,7 +51,7 @@ void Retry::wait(const std::string& reason, double asked_seconds) {
         "same command again to go on",
         shown(url_), attempts_, reason);
   }
-  const double doubled = options_.retry_wait * std::min(8, 1 << (attempts_ - 1));
+  const double doubled = options_.retry_wait * (1 << std::min(attempts_ - 1, 3));
   const double seconds = asked_seconds > 0 ? asked_seconds : doubled;
   log::warn("{}: {}; trying again in {:.3g} s", shown(url_), reason, seconds);
   using Clock = std::chrono::steady_clock;

@@ -5,6 +5,7 @@
 
 #include "hub.hpp"
 #include "sherd/base/error.hpp"
+#include "sherd/file/lock.hpp"
 
 namespace sherd::fetch {
 
@@ -81,6 +82,7 @@ std::vector<RemoteFile> select(const Listing& listing, const Selection& selectio
     const bool nested = file.path.find('/') != std::string::npos;  // other formats and originals, in models
     const bool by_default = listing.repo.kind == RepoKind::dataset || (!nested && any_matches(kModelFiles, file.path));
     const bool wanted = selection.include.empty() ? by_default : any_matches(selection.include, file.path);
+    if (file.path == kLockName || file.path.starts_with(".sherd-fetch/")) continue;  // our own
     if (!wanted || any_matches(selection.exclude, file.path) || any_matches(kPickles, file.path)) continue;
     if (!selection.numbers.empty()) {
       const Range range = range_of(selection.numbers);
