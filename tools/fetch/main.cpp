@@ -5,14 +5,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
-#include <map>
 
 #include "archive.hpp"
 #include "fetcher.hpp"
+#include "lock_merge.hpp"
 #include "sherd/base/error.hpp"
 #include "sherd/base/log.hpp"
 #include "sherd/file/lock.hpp"
@@ -88,35 +87,6 @@ ProgressStyle style_of(const Settings& s) {
   return ::isatty(STDERR_FILENO) != 0 ? ProgressStyle::terminal : ProgressStyle::log;
 }
 
-/// What an earlier fetch of the same commit locked, and this one did not choose, stays in the lock.
-void write_lock(const fs::path& folder, Lock lock) {
-  if (fs::exists(folder / kLockName)) {
-    const Lock before = load_lock(folder);
-    std::map<std::string, LockedFile> all;
-    if (before.commit == lock.commit && before.source == lock.source) {
-      for (const LockedFile& file : before.files) all[file.path] = file;
-    }
-    for (const LockedFile& file : lock.files) all[file.path] = file;
-    lock.files.clear();
-    for (const auto& [path, file] : all) lock.files.push_back(file);
-  }
-  write_text(folder / kLockName, lock.to_json());
-}
-
-/// Another fetch into the same folder may write its lock at the same time: until ours is in what is there.
-void write_lock_surely(const fs::path& folder, const Lock& lock) {
-  const auto has_all = [&] {
-    std::map<std::string, std::string> there;
-    for (const LockedFile& file : load_lock(folder).files) there[file.path] = file.sha256;
-    return std::all_of(lock.files.begin(), lock.files.end(),
-                       [&](const LockedFile& file) { return there[file.path] == file.sha256; });
-  };
-  for (int i = 0; i < 10; ++i) {
-    write_lock(folder, lock);
-    if (has_all()) return;
-  }
-}
-
 Lock lock_of(const HttpOptions& http, const Listing& listing, const std::vector<Fetched>& files) {
   const char* kind = listing.repo.kind == RepoKind::dataset ? "dataset" : "model";
   Lock lock{listing.commit.empty() ? files.front().file.url : fmt::format("{} {}", kind, listing.repo.id),
@@ -135,7 +105,7 @@ void fetch_all(const Settings& s, const HttpOptions& http, const Listing& listin
   Progress progress(style_of(s));
   Fetcher fetcher(http, s.fetch, listing, store, progress);
   const std::vector<Fetched> fetched = fetcher.run(files);
-  write_lock_surely(store.directory(), lock_of(http, listing, fetched));
+  merge_lock(store.directory(), lock_of(http, listing, fetched));
   store.finish();
   progress.finish(store.directory().string());
   if (!s.json) std::printf("%s\n", store.directory().c_str());
