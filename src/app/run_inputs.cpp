@@ -109,7 +109,8 @@ RunInputs open_inputs(const TrainConfig& config, Exchange& host) {
 void describe_run(const TrainConfig& config, const RunInputs& inputs) {
   fs::create_directories(config.output);
   const fs::path described = fs::path(config.output) / "config.json";
-  if (!fs::exists(described) || to_config_json(load_model_config(config.output), "") != to_config_json(inputs.model, "")) {
+  if (!fs::exists(described) ||
+      to_config_json(load_model_config(config.output), "") != to_config_json(inputs.model, "")) {
     write_text(described, to_config_json(inputs.model, config.dtype == "bf16" ? "bfloat16" : "float32"));
   }
   const fs::path from = find_tokenizer(config, inputs.corpus), to = fs::path(config.output) / "tokenizer.model";
