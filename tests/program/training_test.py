@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
+import subprocess
 
-from run_folder import RunFolder, main
+from run_folder import BAD_INPUT, MPIRUN, SHERD, RunFolder, main
 
 
 class Hybrid(RunFolder):
@@ -29,6 +31,31 @@ class Hybrid(RunFolder):
             self.assertEqual(sent["replicate"], {"all_reduce": {"calls": 4, "bytes": half}})  # once a step
             self.assertEqual(list(sent["world"]), ["all_reduce"])
             self.assertLess(sent["world"]["all_reduce"]["bytes"], 100)  # scalars
+
+    def test_copies_that_differ_between_nodes(self):
+        for rank in range(2):
+            shutil.copytree(self.prepared.name, self.path(str(rank)))
+        apart = [MPIRUN, "2", "sh", "-c", 'cd "$OMPI_COMM_WORLD_RANK" && exec "$@"', "sh", SHERD,
+                 *self.train_args("--from-scratch", steps=1)]
+        for name, change, said in (("model/config.json", lambda b: b.replace(b"10000.0", b"50000.0"), "config.json"),
+                                   ("corpus.h5", None, "corpus")):
+            path = self.path("1", name)
+            with open(path, "rb") as file:
+                whole = file.read()
+            if change:
+                with open(path, "wb") as file:
+                    file.write(change(whole))
+            else:
+                with open(self.path("1/games.jsonl"), "a", encoding="utf-8") as file:
+                    file.write('{"text": "e2e4 1-0"}\n')
+                os.remove(path)
+                done = self.command("prepare", "--input", "games.jsonl", "--tokenizer", "tokenizer.model",
+                                    cwd=self.path("1"))
+                self.assertEqual(done.returncode, 0, done.stderr)
+            done = subprocess.run(apart, capture_output=True, text=True, cwd=self.folder, timeout=120, check=False)
+            self.refused(done, BAD_INPUT, f"rank 1 read another {said}", "the copies on the nodes differ")
+            with open(path, "wb") as file:
+                file.write(whole)
 
     def test_slurm_counts_other_nodes(self):
         doubt = "MPI found 1 node(s), Slurm's job has 2"

@@ -77,6 +77,16 @@ TEST(Invariance, EveryShardSizeThatDivides) {
   spread.print("every shard size", 1e-5);
 }
 
+TEST(Invariance, MoreMicroBatchesThanASmallAllReduceHasElements) {
+  RunSpec spec;
+  spec.layers = 1;
+  spec.length = 4;
+  spec.steps = 1;
+  spec.global_batch = 1025 * session().size();
+  const RunResult found = run_training(spec);
+  EXPECT_TRUE(std::isfinite(found.losses.at(0)));
+}
+
 TEST(Invariance, EveryCheckpointingModeGivesTheSameBits) {
   int runs = 0;
   for (const bool tied : {false, true}) {

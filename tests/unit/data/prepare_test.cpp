@@ -67,6 +67,14 @@ TEST_F(Prepare, KeepsEveryDocumentInOrder) {
   EXPECT_NEAR(static_cast<double>(report.held_out), 20, 15);
 }
 
+TEST_F(Prepare, AByteOrderMarkIsInNeitherTheTokenizersTextNorTheCorpus) {
+  std::string lines = "\xEF\xBB\xBF";
+  for (const std::string& game : test::games(200)) lines += "{\"text\": \"" + game + "\"}\r\n";
+  test::write_text(directory_ / "games.jsonl", lines);
+  run();
+  EXPECT_EQ(documents(), test::games(200));
+}
+
 TEST_F(Prepare, AddsBosAndEosAsAsked) {
   write_games("games.jsonl", 0, 30);
   const auto first_document = [&] {
