@@ -171,9 +171,20 @@ class Faults(FetchTest):
                 self.assert_fetched()
 
     def test_a_server_without_ranges(self):
-        self.hub.fault("ignore_range", server="cdn", times=None)
-        self.model()
-        self.assert_fetched()
+        """Two connections find it out; then one of them fetches the whole file, in as many requests as it must."""
+        for cuts in (0, 2):
+            shutil.rmtree(self.home, ignore_errors=True)
+            self.hub.clear_faults()
+            self.hub.fault("ignore_range", server="cdn", times=None)
+            if cuts:
+                self.hub.fault("cut", 3_000_000, server="cdn", path=sha256(WEIGHTS), times=2 + cuts)
+            before = len(self.requests_of_weights())
+            self.model("--connections", "2")
+            self.assert_fetched()
+            self.assertIn(len(self.requests_of_weights()) - before, range(2 + cuts, 2 + cuts + 2))
+
+    def requests_of_weights(self):
+        return [r for r in self.hub.requests(server="cdn") if r.method == "GET" and sha256(WEIGHTS) in r.path]
 
     def test_a_server_that_stays_away(self):
         self.hub.fault("status", 503, server="cdn", times=None)

@@ -89,9 +89,10 @@ std::optional<Fetcher::Piece> Fetcher::take() {
   for (;;) {
     if (error_) return std::nullopt;
     for (const std::unique_ptr<Job>& job : open_) {
-      if (job->unasked.empty()) continue;
+      if (job->unasked.empty() || job->in_one_stream) continue;
       const Piece piece{job.get(), job->unasked.back()};
       job->unasked.pop_back();
+      ++job->held;
       return piece;
     }
     if (open_next(lock)) continue;
@@ -142,117 +143,6 @@ std::unique_ptr<Fetcher::Job> Fetcher::open(const RemoteFile& file) {
   job->shown = &shown;
   progress_.resumed(shown, std::min(file.size, job->partial.chunks_done() * options_.chunk_bytes));
   return job;
-}
-
-/// Refuses what is not the file that was listed. True: `answer` holds the range from `first`.
-bool Fetcher::acceptable(const Answer& answer, const Job& job, std::int64_t first) const {
-  if (answer.redirect()) {
-    check_identity(answer, listing_, job.file);
-    return true;
-  }
-  check_identity(answer, listing_, job.file);
-  const std::string range = answer.header("content-range"), length = answer.header("content-length");
-  const std::string etag = answer.header("etag");
-  if (!job.file.validator.empty() && answer.ok() && !etag.empty() && etag != job.file.validator) {
-    throw bad_input("{}: the server's file has changed meanwhile (ETag); start again", job.file.path);
-  }
-  if (answer.status == 206) {
-    const std::string expected = fmt::format("bytes {}-", first), total = fmt::format("/{}", job.file.size);
-    if (!range.starts_with(expected) || !range.ends_with(total)) {
-      throw bad_input("{}: the server sends '{}' of {} listed bytes; its file has changed, or it is not the Hub's",
-                      job.file.path, range, job.file.size);
-    }
-    return true;
-  }
-  if (answer.header("content-type").starts_with("text/html") && !job.file.path.ends_with(".html")) {
-    throw bad_input(
-        "{}: {} sends a web page where the file was expected: a captive portal or a proxy? Open it in a "
-        "browser on this machine",
-        job.file.path, shown(answer.url));
-  }
-  if (!length.empty() && length != std::to_string(job.file.size)) {
-    throw bad_input("{}: the server sends {} bytes, {} were listed; start again", job.file.path, length, job.file.size);
-  }
-  return true;
-}
-
-void Fetcher::fetch(HttpClient& http, Piece piece) {
-  Retry retry(http_, piece.job->file.url);
-  for (std::int64_t at = piece.job->first(piece.chunk); at < piece.job->end(piece.chunk);) {
-    const std::int64_t before = at;
-    std::string reason = "the connection ended early";
-    double asked = 0;
-    try {
-      fetch_some(http, piece, at, reason, asked);
-    } catch (const Interrupted& e) {
-      reason = e.reason;
-    }
-    if (at > before) {
-      retry.progressed();
-    } else {
-      const std::lock_guard lock(mutex_);
-      piece.job->redirected.clear();  // that address may be dead
-    }
-    if (at < piece.job->end(piece.chunk)) retry.wait(reason, asked);
-  }
-  chunk_done(piece);
-}
-
-/// From `at` on, as far as it comes; else why it did not.
-void Fetcher::fetch_some(HttpClient& http, Piece piece, std::int64_t& at, std::string& reason, double& asked) {
-  Job& job = *piece.job;
-  const std::int64_t end = job.end(piece.chunk);
-  std::string url;
-  {
-    const std::lock_guard lock(mutex_);
-    url = job.redirected.empty() ? job.file.url : job.redirected;
-  }
-  std::int64_t skip = 0;  // of a server that knows no ranges
-  const auto accept = [&](const Answer& answer) {
-    skip = answer.status == 200 ? at : 0;
-    return acceptable(answer, job, at);
-  };
-  const auto sink = [&](std::span<const std::byte> bytes) {
-    const auto skipped = std::min<std::int64_t>(skip, std::ssize(bytes));
-    skip -= skipped;
-    const auto take = std::min<std::int64_t>(end - at, std::ssize(bytes) - skipped);
-    job.partial.write(bytes.subspan(static_cast<std::size_t>(skipped), static_cast<std::size_t>(take)), at);
-    at += take;
-    progress_.received(*job.shown, take);
-    return at < end;
-  };
-  const Answer answer = http.get_range(url, at, end - 1, accept, sink);
-  const std::lock_guard lock(mutex_);
-  if (answer.ok()) {
-    if (origin_of(answer.url) != origin_of(job.file.url)) job.redirected = answer.url;
-  } else if (origin_of(answer.url) != origin_of(job.file.url) && !is_temporary(answer.status) && answer.status != 416) {
-    job.redirected.clear();
-    reason = fmt::format("HTTP {}: the signed address has expired", answer.status);
-    asked = 0.01;
-  } else if (is_temporary(answer.status)) {
-    reason = fmt::format("HTTP {}", answer.status);
-    asked = asked_wait(answer);
-  } else if (answer.status == 416) {
-    throw bad_input("{}: the server's file is shorter than the {} bytes it listed", job.file.path, job.file.size);
-  } else {
-    refused(answer, fmt::format("{} of {}", job.file.path, listing_.repo.id), !http_.token.empty());
-  }
-}
-
-void Fetcher::chunk_done(Piece piece) {
-  Job& job = *piece.job;
-  {
-    const std::lock_guard lock(job.hash_mutex);
-    job.there[static_cast<std::size_t>(piece.chunk)] = 1;
-    job.arrived.notify_all();
-  }
-  bool whole = false;
-  {
-    const std::lock_guard lock(mutex_);
-    job.partial.set_done(piece.chunk);
-    whole = --job.missing == 0;  // unless this was the last one, another connection may finish the job from here on
-  }
-  if (whole) finish(job);
 }
 
 /// All chunks are there.

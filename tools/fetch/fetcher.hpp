@@ -51,10 +51,28 @@ class Fetcher {
   std::optional<Piece> take();
   bool open_next(std::unique_lock<std::mutex>& lock);
   std::unique_ptr<Job> open(const RemoteFile& file);
+  /// Bytes [at, end) of a file that one connection is getting: a chunk, or all of it in one stream.
+  struct Span {
+    Job& job;
+    std::int64_t at, end;
+    bool whole_file;
+  };
+  /// Why a request brought less than was asked for, and how long the server wants us to wait.
+  struct Shortfall {
+    std::string reason = "the connection ended early";
+    double asked_seconds = 0;
+    bool no_ranges = false;
+  };
+
   void fetch(HttpClient& http, Piece piece);
-  void fetch_some(HttpClient& http, Piece piece, std::int64_t& at, std::string& reason, double& asked);
-  bool acceptable(const Answer& answer, const Job& job, std::int64_t first) const;
-  void chunk_done(Piece piece);
+  bool fetch_all(HttpClient& http, Span span);
+  bool begin_one_stream(Job& job);
+  Shortfall fetch_some(HttpClient& http, Span& span);
+  void judge(const Answer& answer, Job& job, Shortfall& why);
+  void check(const Answer& answer, const Job& job, std::int64_t first) const;
+  void store(Span& span, std::span<const std::byte> bytes);
+  void set_done(Job& job, std::int64_t chunk);
+  void let_go(Job& job);
   void finish(Job& job);
   void fail(std::exception_ptr error);
   void check_space(const std::vector<RemoteFile>& files) const;

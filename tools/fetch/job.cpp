@@ -104,6 +104,7 @@ void Fetcher::Job::hash_chunks() {
 
 void Fetcher::Job::restart() {
   second_try = true;
+  in_one_stream = false;
   redirected.clear();
   partial.restart();
   unasked.clear();

@@ -48,6 +48,8 @@ struct Fetcher::Job {
   Progress::File* shown = nullptr;
   std::vector<std::int64_t> unasked;  // chunks, from the back
   std::int64_t missing = 0;           // chunks that are not there yet
+  int held = 0;                       // connections that have a piece of it; the last to let go of it finishes it
+  bool in_one_stream = false;         // the server knows no ranges: one connection fetches all that is missing
   std::string redirected;             // where the endpoint sent us: valid for a while
   bool second_try = false;            // the first digest was wrong
 
