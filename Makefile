@@ -24,9 +24,9 @@ test:  ## build everything and run every test
 build: setup  ## build the program: build/src/app/sherd
 	@tools/build.sh $(BUILD) sherd $(if $(wildcard $(BUILD)/build.ninja $(BUILD)/Makefile),,-DSHERD_TESTS=OFF)
 
-fetch:  ## sherd-fetch alone, for a login node: build-fetch/tools/fetch/sherd-fetch
+fetch:  ## sherd-fetch and sherd-games, for a login node: in build-fetch/tools
 	@tools/setup.sh --fetch
-	@tools/build.sh build-fetch sherd-fetch -DSHERD_ONLY_FETCH=ON -DSHERD_MARCH=x86-64-v2
+	@tools/build.sh build-fetch fetch-tools -DSHERD_ONLY_FETCH=ON -DSHERD_MARCH=x86-64-v2
 
 bench:  ## tokens per second and share of the measured GEMM peak, beside PyTorch where it is installed
 	@tools/setup.sh --bench

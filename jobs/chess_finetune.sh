@@ -9,7 +9,8 @@
 # Every argument goes to `sherd train`. From the environment:
 #   TOTAL_BATCH_SIZE       sequences per step over all ranks (64); what the ranks do not hold at once is accumulated
 #   BATCH_SIZE_PER_DEVICE  sequences per rank and micro-batch (1)
-#   DATA       games, a .jsonl with a field `text`, or a corpus.h5 that is prepared already (inputs/chess_sample.jsonl)
+#   DATA       games: .jsonl with a field `text`, .pgn, .pgn.zst or .parquet, or a folder of such files; or a corpus.h5 that
+#              is prepared already (inputs/chess_sample.jsonl)
 #   MODEL      a Hugging Face directory; without *.safetensors in it, training starts from scratch (inputs/chess_tiny)
 #   TOKENIZER  tokenizer.model (the model's own; else one of TOKENIZER_PIECES, 160, is trained on the games)
 #   OUTPUT     checkpoints, metrics.jsonl, corpus.h5, and the result in hf/ (out/chess-JOBID)
@@ -28,6 +29,7 @@ set -eu
 die() { echo "chess_finetune.sh: $*" >&2; exit 2; }
 
 # Slurm runs a copy of this script from its spool, so it says where the original lies; else the submission folder is it.
+# Every job has this for itself: it is what finds the rest.
 find_root() {
   local script dir
   script=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=\([^ ]*\).*/\1/p')
@@ -48,9 +50,9 @@ check_batch() {
     "the nearest that are: $nearest"
 }
 
-positive() { case $2 in "" | 0* | *[!0-9]*) die "$1=$2 is not a positive whole number" ;; esac; }
+any_newer() { local than=$1 file; shift; for file in "$@"; do [ "$than" -nt "$file" ] || return 0; done; return 1; }
 
-absolute() { case $1 in /*) echo "$1" ;; *) echo "${SLURM_SUBMIT_DIR:-$PWD}/$1" ;; esac; }
+positive() { case $2 in "" | 0* | *[!0-9]*) die "$1=$2 is not a positive whole number" ;; esac; }
 
 # A rank per GPU where the allocation has GPUs, else as many as were asked for. Sets per_node, ranks and cpus.
 find_ranks() {
@@ -72,6 +74,7 @@ alone() { srun --mpi=pmix --nodes=1 --ntasks=1 "$@"; }
 
 [ -n "${SLURM_JOB_ID:-}" ] || die "start this script with sbatch"
 root=$(find_root)
+. "$root/jobs/games.sh"
 data=$(absolute "${DATA:-$root/inputs/chess_sample.jsonl}")
 model=$(absolute "${MODEL:-$root/inputs/chess_tiny}")
 output=$(absolute "${OUTPUT:-out/chess-$SLURM_JOB_ID}")
@@ -83,7 +86,7 @@ batch_size=${BATCH_SIZE_PER_DEVICE:-1}
 positive TOTAL_BATCH_SIZE "$total_batch_size"
 positive BATCH_SIZE_PER_DEVICE "$batch_size"
 [ -x "$sherd" ] || die "no program at $sherd; build it with 'make build' on a node like these, or set SHERD"
-[ -e "$data" ] || die "no games at $data; set DATA to a .jsonl or a corpus.h5"
+[ -e "$data" ] || die "no games at $data; set DATA to a file or a folder of games, or to a corpus.h5"
 [ -f "$config" ] || die "no settings at $config; set CONFIG to a .toml"
 [ -f "$model/config.json" ] || die "no config.json in $model; set MODEL to a Hugging Face directory"
 
@@ -114,8 +117,9 @@ case $data in
   *.h5) corpus=$data ;;
   *)
     corpus=$output/corpus.h5
-    if [ ! "$corpus" -nt "$data" ]; then
-      step "$sherd" prepare --input "$data" --output "$corpus" --tokenizer "$tokenizer" "${train_tokenizer[@]}"
+    find_games "$data" "$output/games"
+    if any_newer "$corpus" "${games[@]}"; then
+      step "$sherd" prepare --input "${games[@]}" --output "$corpus" --tokenizer "$tokenizer" "${train_tokenizer[@]}"
     fi
     ;;
 esac

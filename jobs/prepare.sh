@@ -4,11 +4,11 @@
 #   MODEL=$SCRATCH/CodeLlama-7b-hf DATA=$SCRATCH/games.jsonl OUTPUT=$SCRATCH/corpus.h5 sbatch jobs/prepare.sh
 #
 # Every argument goes to `sherd prepare`. From the environment:
-#   DATA       games, .jsonl with a field `text` (required)
+#   DATA       games: .jsonl with a field `text`, .pgn, .pgn.zst or .parquet, or a folder of such files (required)
 #   OUTPUT     corpus.h5 (required)
 #   MODEL      a fetched Hugging Face directory, whose tokenizer.model is used; its sherd.lock.json is checked if it is there
 #   TOKENIZER  another tokenizer.model; without MODEL and TOKENIZER one of TOKENIZER_PIECES (160) is trained beside OUTPUT
-#   SHERD, SHERD_FETCH   the programs (build/src/app/sherd, build-fetch/tools/fetch/sherd-fetch or build/tools/fetch/...)
+#   SHERD, SHERD_FETCH, SHERD_GAMES   the programs (build/src/app/sherd; the others in build-fetch/tools or build/tools)
 # Then: MODEL=... DATA=$OUTPUT sbatch jobs/chess_finetune.sh
 #
 #SBATCH --job-name=prepare
@@ -20,9 +20,8 @@
 set -eu
 
 die() { echo "prepare.sh: $*" >&2; exit 2; }
-absolute() { case $1 in /*) echo "$1" ;; *) echo "${SLURM_SUBMIT_DIR:-$PWD}/$1" ;; esac; }
-
 # Slurm runs a copy of this script from its spool, so it says where the original lies; else the submission folder is it.
+# Every job has this for itself: it is what finds the rest.
 find_root() {
   local script dir
   script=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=\([^ ]*\).*/\1/p')
@@ -32,12 +31,10 @@ find_root() {
   die "cannot find the repository; set SHERD_ROOT to its folder"
 }
 
-# The first of these files that is there.
-first_of() { local file; for file in "$@"; do if [ -e "$file" ]; then echo "$file"; return; fi; done; }
-
 [ -n "${SLURM_JOB_ID:-}" ] || die "start this script with sbatch"
 root=$(find_root)
-[ -n "${DATA:-}" ] || die "set DATA to a .jsonl of games"
+. "$root/jobs/games.sh"
+[ -n "${DATA:-}" ] || die "set DATA to games: a file, or a folder of files"
 [ -n "${OUTPUT:-}" ] || die "set OUTPUT to the corpus.h5 to write"
 data=$(absolute "$DATA")
 output=$(absolute "$OUTPUT")
@@ -55,15 +52,18 @@ else
   [ -f "$tokenizer" ] || train_tokenizer=(--train-tokenizer "${TOKENIZER_PIECES:-160}")
 fi
 
-if [ -n "${MODEL:-}" ] && [ -f "$(absolute "$MODEL")/sherd.lock.json" ]; then
-  [ -x "$fetch" ] || die "no sherd-fetch to check $MODEL with; 'make fetch' on the login node, or set SHERD_FETCH"
-  "$fetch" verify "$(absolute "$MODEL")"
-fi
+# What was fetched with sherd-fetch proves itself again here.
+for fetched in "${MODEL:+$(absolute "${MODEL:-}")}" "$data"; do
+  [ -f "$fetched/sherd.lock.json" ] || continue
+  [ -x "$fetch" ] || die "no sherd-fetch to check $fetched with; 'make fetch' on the login node, or set SHERD_FETCH"
+  "$fetch" verify "$fetched"
+done
 
 # Some Lustre mounts have no locks, and HDF5 then refuses to open: our files are written once and only read afterwards.
 export HDF5_USE_FILE_LOCKING=${HDF5_USE_FILE_LOCKING:-FALSE}
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}  # since 22.05 srun no longer takes it from sbatch
 mkdir -p "$(dirname "$output")"
-srun --mpi=pmix --kill-on-bad-exit=1 "$sherd" prepare --input "$data" --output "$output" --tokenizer "$tokenizer" \
+find_games "$data" "$(dirname "$output")/games"
+srun --mpi=pmix --kill-on-bad-exit=1 "$sherd" prepare --input "${games[@]}" --output "$output" --tokenizer "$tokenizer" \
   "${train_tokenizer[@]}" "$@"
 echo "prepare.sh: the corpus is $output; train on it with DATA=$output sbatch jobs/chess_finetune.sh"

@@ -2,7 +2,7 @@
 # setup.sh [--fetch|--test|--bench]: makes sure that what Sherd is built from is here. Nothing to do is the usual case and takes
 # milliseconds. What is missing is installed with apt where this user may (root, or sudo that asks no password);
 # otherwise the one line to type is printed, with the names modules and Spack have for it on a cluster. --test or --bench
-# adds what only the tests or the benchmarks need; --fetch asks for nothing but what sherd-fetch and sherd-pgn need, for a
+# adds what only the tests or the benchmarks need; --fetch asks for nothing but what sherd-fetch and sherd-games need, for a
 # login node.
 # Exit: 0 all is here, 2 something is missing and cannot be installed from here.
 set -u

@@ -11,15 +11,15 @@ namespace {
 using test::message_of;
 using testing::HasSubstr;
 
-PgnTags rated(std::string_view white, std::string_view black) {
-  PgnTags tags;
+GameTags rated(std::string_view white, std::string_view black) {
+  GameTags tags;
   tags.white_elo = white;
   tags.black_elo = black;
   return tags;
 }
 
-PgnGame game_of(std::string_view result, std::int64_t plies) {
-  PgnGame game;
+GameRecord game_of(std::string_view result, std::int64_t plies) {
+  GameRecord game;
   game.result = result;
   game.plies = plies;
   return game;
@@ -41,7 +41,7 @@ TEST(GameFilter, RatingsOfBothPlayersCount) {
 TEST(GameFilter, Termination) {
   GameFilter filter;
   filter.terminations = {"Normal", "Time forfeit"};
-  PgnTags tags;
+  GameTags tags;
   EXPECT_EQ(filter.by_tags(tags), Verdict::termination);
   tags.termination = "Time forfeit";
   EXPECT_EQ(filter.by_tags(tags), Verdict::kept);

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""million_games.py SHERD_PGN GAMES.jsonl [COUNT]: PGN by an independent rules library, converted, and every move of the
+"""million_games.py SHERD_GAMES GAMES.jsonl [COUNT]: PGN by an independent rules library, converted, and every move of the
 result played by another one.
 
 Each game begins as one of GAMES (self-played, UCI text) up to a random ply and goes on with random legal moves of
-python-chess, which also writes its SAN. sherd-pgn must give back the same moves, and Stockfish, which ends a `position`
+python-chess, which also writes its SAN. sherd-games must give back the same moves, and Stockfish, which ends a `position`
 command at the first illegal move, must reach the same position. Needs `pip install chess` and the package stockfish;
 1,000,000 games by default, on every core.
 """

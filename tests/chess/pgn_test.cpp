@@ -28,26 +28,25 @@ class TextSource : public ByteSource {
   std::size_t piece_, at_ = 0;
 };
 
-std::vector<PgnGame> games_in(const std::string& text, std::size_t piece = 1 << 16) {
-  TextSource source(text, piece);
-  PgnReader reader(source);
-  std::vector<PgnGame> games;
-  for (PgnGame game; reader.next(game);) games.push_back(game);
+std::vector<GameRecord> games_in(const std::string& text, std::size_t piece = 1 << 16) {
+  PgnReader reader(std::make_unique<TextSource>(text, piece));
+  std::vector<GameRecord> games;
+  for (GameRecord game; reader.next(game);) games.push_back(game);
   return games;
 }
 
 /// The one game of a text: its moves and result, or its fault.
 std::string only(const std::string& text) {
-  const std::vector<PgnGame> games = games_in(text);
+  const std::vector<GameRecord> games = games_in(text);
   if (games.size() != 1) return fmt::format("{} games", games.size());
-  const PgnGame& game = games.front();
+  const GameRecord& game = games.front();
   if (game.verdict == Verdict::broken) return game.fault;
   if (game.verdict != Verdict::kept) return fmt::format("verdict {}", static_cast<int>(game.verdict));
   return game.moves + std::string(game.result);
 }
 
 Verdict verdict_on(const std::string& text) {
-  const std::vector<PgnGame> games = games_in(text);
+  const std::vector<GameRecord> games = games_in(text);
   EXPECT_EQ(games.size(), 1u);
   return games.empty() ? Verdict::kept : games.front().verdict;
 }
@@ -76,7 +75,7 @@ TEST(Pgn, MovesOfAnnotatedGames) {
 }
 
 TEST(Pgn, TagsAreHandedOn) {
-  const std::vector<PgnGame> games = games_in(kLichess);
+  const std::vector<GameRecord> games = games_in(kLichess);
   ASSERT_EQ(games.size(), 1u);
   EXPECT_THAT(games[0].fault, HasSubstr("line 10: an illegal move: O-O"));
   EXPECT_EQ(games[0].line, 1);
@@ -132,7 +131,7 @@ TEST(Pgn, OtherChessIsLeftOut) {
 TEST(Pgn, GamesWithoutMoves) {
   EXPECT_EQ(verdict_on("[Event \"x\"]\n[Result \"1-0\"]\n\n1-0\n"), Verdict::no_moves);
   EXPECT_EQ(verdict_on("[Event \"x\"]\n"), Verdict::no_moves);
-  const std::vector<PgnGame> games = games_in(std::string("[Event \"x\"]\n[Site \"y\"]\n\n") + kGood);
+  const std::vector<GameRecord> games = games_in(std::string("[Event \"x\"]\n[Site \"y\"]\n\n") + kGood);
   ASSERT_EQ(games.size(), 2u);
   EXPECT_EQ(games[0].verdict, Verdict::no_moves);
   EXPECT_EQ(games[1].verdict, Verdict::kept);
@@ -168,7 +167,7 @@ TEST(Pgn, ReadingGoesOnAfterABrokenGame) {
     const std::string text = kGood + ("[Event \"y\"]\n[Result \"1-0\"]\n\n" + moves) + "\n[Event \"z\"]\n" + padding +
                              "\n1. d4 {closed} d5 0-1\n";
     for (const std::size_t piece : {1u, 7u, 4096u}) {
-      const std::vector<PgnGame> games = games_in(text, piece);
+      const std::vector<GameRecord> games = games_in(text, piece);
       ASSERT_EQ(games.size(), 3u) << moves;
       EXPECT_EQ(games[0].verdict, Verdict::kept);
       EXPECT_EQ(games[1].verdict, Verdict::broken) << moves;
@@ -182,7 +181,7 @@ TEST(Pgn, ReadingGoesOnAfterABrokenGame) {
 
 TEST(Pgn, MalformedTagsBreakTheirGameOnly) {
   for (const char* tag : {"[Event x]", "[Event \"x]", "[\"x\"]", "[Event \"x\"", "[", "[]", "[Event \"x\\"}) {
-    const std::vector<PgnGame> games = games_in(std::string(tag) + "\n\n1. e4 e5 1-0\n\n" + kGood);
+    const std::vector<GameRecord> games = games_in(std::string(tag) + "\n\n1. e4 e5 1-0\n\n" + kGood);
     ASSERT_EQ(games.size(), 2u) << tag;
     EXPECT_EQ(games[0].fault, "line 1: a malformed tag: [") << tag;
     EXPECT_EQ(games[1].verdict, Verdict::kept) << tag;
@@ -193,7 +192,7 @@ TEST(Pgn, AGameOfMoreThanOneMebibyteIsRefused) {
   const std::string filler(kLongestGame + 1, 'x');
   for (const std::string& moves : {"1. e4 {" + filler + "} e5 1-0\n", "1. e4 {" + filler, "1. e4 " + filler + " 1-0\n",
                                    "1. e4 {" + std::string(4 * kLongestGame, '\n') + "} 1-0\n"}) {
-    const std::vector<PgnGame> games = games_in("[Event \"y\"]\n\n" + moves + "\n" + kGood + kGood);
+    const std::vector<GameRecord> games = games_in("[Event \"y\"]\n\n" + moves + "\n" + kGood + kGood);
     ASSERT_EQ(games.size(), 3u) << moves.substr(0, 20);
     EXPECT_EQ(games[0].verdict, Verdict::too_long);
     EXPECT_EQ(games[1].verdict, Verdict::kept);
@@ -209,7 +208,7 @@ TEST(Pgn, BlocksMayEndAnywhere) {
   std::string text;
   while (text.size() < 600'000) text += kGood + std::string(text.size() % 13, ' ');
   std::int64_t kept = 0;
-  for (const PgnGame& game : games_in(text, 4099)) {
+  for (const GameRecord& game : games_in(text, 4099)) {
     ASSERT_EQ(game.moves, "e2e4 e7e5 ") << game.number;
     ++kept;
   }
@@ -223,7 +222,7 @@ TEST(Pgn, EveryCutAndEveryChangedByteIsSurvived) {
     for (const char c : {'\0', '"', '[', ']', '{', '}', '(', ')', ';', '%', '\n', '*', '1', '-', 'O', '\\', '\xff'}) {
       std::string changed = text;
       changed[i] = c;
-      for (const PgnGame& game : games_in(changed)) {
+      for (const GameRecord& game : games_in(changed)) {
         EXPECT_EQ(static_cast<std::int64_t>(std::count(game.moves.begin(), game.moves.end(), ' ')), game.plies);
       }
     }

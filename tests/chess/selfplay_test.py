@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""selfplay_test.py CHESS_SELFPLAY PRETEND_ENGINE GAMES_TO_PGN SHERD_PGN: the program with an engine that knows only the
+"""selfplay_test.py CHESS_SELFPLAY PRETEND_ENGINE GAMES_TO_PGN SHERD_GAMES: the program with an engine that knows only the
 rules. That all moves are legal is seen by sending the games through SAN and back."""
 import json
 import os
@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-PROGRAM, ENGINE, GAMES_TO_PGN, SHERD_PGN = sys.argv[1:5]
+PROGRAM, ENGINE, GAMES_TO_PGN, SHERD_GAMES = sys.argv[1:5]
 RESULTS = ("1-0", "0-1", "1/2-1/2")
 
 
@@ -34,7 +34,7 @@ class Selfplay(unittest.TestCase):
             corpus = pathlib.Path(folder, "games.jsonl")
             corpus.write_text(out)
             pgn = subprocess.run([GAMES_TO_PGN, corpus, "0"], capture_output=True, check=True).stdout
-            back = subprocess.run([SHERD_PGN, "-"], input=pgn, capture_output=True, check=True).stdout
+            back = subprocess.run([SHERD_GAMES, "-"], input=pgn, capture_output=True, check=True).stdout
             self.assertEqual(back.decode(), out)
 
     def test_a_seed_and_a_number_name_a_game(self):

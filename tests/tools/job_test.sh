@@ -68,6 +68,26 @@ expect "and goes into the export" says "export .* --tokenizer $work/weights/toke
 expect "OUTPUT is relative to where sbatch was typed" says "--output $work/run "
 expect "arguments are passed through" says ' --no_fsdp --gradient_checkpointing --max_training_steps 10$'
 
+mkdir "$work/games"
+touch "$work/games/b.pgn" "$work/games/a.jsonl" "$work/games/c.parquet" "$work/games/sherd.lock.json"
+# shellcheck disable=SC2016  # the script expands
+printf '#!/bin/sh\necho "sherd-games $*"; touch "$3"\n' >"$work/bin/sherd-games"
+chmod +x "$work/bin/sherd-games"
+out=$work/out/chess-7
+job DATA=games SHERD_GAMES="$work/bin/sherd-games"
+expect "a folder of games: PGN becomes text" says "^sherd-games $work/games/b.pgn --output $out/games/b.pgn.jsonl\$"
+expect "and Parquet" says "^sherd-games $work/games/c.parquet --output $out/games/c.parquet.jsonl\$"
+expect "all of it is the corpus, in the order of the names" says \
+  "prepare --input $work/games/a.jsonl $out/games/b.pgn.jsonl $out/games/c.parquet.jsonl --output "
+job DATA=games SHERD_GAMES="$work/bin/sherd-games"
+expect "what was converted is not converted again" silent_about '^sherd-games'
+printf '#!/bin/sh\necho "sherd-games: no"; exit 3\n' >"$work/bin/sherd-games"
+job DATA=games/b.pgn OUTPUT=other SHERD_GAMES="$work/bin/sherd-games"
+expect "games that cannot be read: exit 2, and nothing is prepared" is $code 2
+expect "and says so" says "not all of $work/games/b.pgn could be read"
+job DATA=model
+expect "a folder without games: says what is expected" says "no games in $work/model; expected files .jsonl"
+
 touch "$work/corpus.h5"
 job DATA=corpus.h5
 expect "a prepared corpus is not prepared again" silent_about 'sherd prepare'

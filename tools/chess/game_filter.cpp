@@ -35,14 +35,14 @@ void GameFilter::validate() const {
   }
 }
 
-Verdict GameFilter::by_tags(const PgnTags& tags) const {
+Verdict GameFilter::by_tags(const GameTags& tags) const {
   const bool rated = min_rating || max_rating;
   if (rated && !(rating_within(tags.white_elo, *this) && rating_within(tags.black_elo, *this))) return Verdict::rating;
   if (!terminations.empty() && !is_among(tags.termination, terminations)) return Verdict::termination;
   return Verdict::kept;
 }
 
-Verdict GameFilter::by_game(const PgnGame& game) const {
+Verdict GameFilter::by_game(const GameRecord& game) const {
   if (game.verdict != Verdict::kept) return game.verdict;
   if (!is_among(game.result, results)) return Verdict::result;
   return game.plies < min_plies || game.plies > max_plies ? Verdict::length : Verdict::kept;

@@ -20,9 +20,9 @@ struct GameFilter {
   /// Usage error where no game can pass.
   void validate() const;
   /// What the tags alone decide.
-  Verdict by_tags(const PgnTags& tags) const;
+  Verdict by_tags(const GameTags& tags) const;
   /// The verdict on a game that has been read.
-  Verdict by_game(const PgnGame& game) const;
+  Verdict by_game(const GameRecord& game) const;
 };
 
 }  // namespace sherd::chess

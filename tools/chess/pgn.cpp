@@ -46,8 +46,8 @@ std::size_t blank_prefix(std::string_view text, bool last) {
 
 }  // namespace
 
-PgnReader::PgnReader(ByteSource& source, TagFilter filter)
-    : source_(source), filter_(std::move(filter)), buffer_(kLongestGame + kBlock + 1) {}
+PgnReader::PgnReader(std::unique_ptr<ByteSource> source, TagFilter filter)
+    : source_(std::move(source)), filter_(std::move(filter)), buffer_(kLongestGame + kBlock + 1) {}
 
 /// Adds a block behind what is left. Bytes that begin a game are never split from the rest of it: a game that the
 /// buffer ends in is scanned again from its start.
@@ -56,7 +56,7 @@ void PgnReader::refill() {
   end_ -= std::exchange(begin_, 0);
   const std::size_t wanted = std::min(end_ + kBlock, buffer_.size() - 1);
   while (end_ < wanted && !last_) {
-    const std::size_t n = source_.read(std::span(buffer_).subspan(end_, wanted - end_));
+    const std::size_t n = source_->read(std::span(buffer_).subspan(end_, wanted - end_));
     last_ = n == 0;
     end_ += n;
     bytes_ += static_cast<std::int64_t>(n);
@@ -80,7 +80,7 @@ void PgnReader::skip_long_game() {
   }
 }
 
-bool PgnReader::next(PgnGame& game) {
+bool PgnReader::next(GameRecord& game) {
   for (;;) {
     consume(blank_prefix(text(), last_));
     if (text().empty() && last_) return false;

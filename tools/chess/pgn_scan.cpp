@@ -77,7 +77,7 @@ std::string_view result_named(std::string_view text) {
 
 class Scanner {
  public:
-  Scanner(std::string_view text, bool last, PgnGame& game)
+  Scanner(std::string_view text, bool last, GameRecord& game)
       : begin_(text.data()), at_(begin_), end_(begin_ + text.size()), last_(last), game_(game) {}
 
   std::size_t scan(const TagFilter& filter) {
@@ -275,13 +275,13 @@ class Scanner {
   const char* end_;
   bool last_;
   bool ended_ = false;
-  PgnGame& game_;
+  GameRecord& game_;
   Position position_ = start_position();
 };
 
 }  // namespace
 
-std::size_t scan_game(std::string_view text, bool last, const TagFilter& filter, PgnGame& game) {
+std::size_t scan_game(std::string_view text, bool last, const TagFilter& filter, GameRecord& game) {
   return Scanner(text, last, game).scan(filter);
 }
 

@@ -10,6 +10,6 @@ constexpr std::string_view kNextGame = "\n[Event ";
 
 /// Scans the game at the start of the text, which a NUL follows; `game.line` says where it begins. Returns how many
 /// bytes it takes; 0 where the text ends before the game does and is not the last.
-std::size_t scan_game(std::string_view text, bool last, const TagFilter& filter, PgnGame& game);
+std::size_t scan_game(std::string_view text, bool last, const TagFilter& filter, GameRecord& game);
 
 }  // namespace sherd::chess

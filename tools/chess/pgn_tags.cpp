@@ -15,7 +15,7 @@ constexpr bool in_name(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-void keep(PgnTags& tags, std::string_view name, std::string_view value) {
+void keep(GameTags& tags, std::string_view name, std::string_view value) {
   if (name == "Result") tags.result = value;
   if (name == "Termination") tags.termination = value;
   if (name == "Variant") tags.variant = value;
@@ -49,7 +49,7 @@ bool is_standard_start(std::string_view fen) {
 
 }  // namespace
 
-Verdict verdict_of_tags(const PgnTags& tags, const TagFilter& filter) {
+Verdict verdict_of_tags(const GameTags& tags, const TagFilter& filter) {
   std::string variant(tags.variant);
   std::transform(variant.begin(), variant.end(), variant.begin(), [](char c) { return c | ' '; });
   const bool standard = variant.empty() || variant == "standard" || variant == "chess" || variant == "normal";
@@ -59,7 +59,7 @@ Verdict verdict_of_tags(const PgnTags& tags, const TagFilter& filter) {
   return filter(tags);
 }
 
-const char* read_tag(const char* open, const char* end, PgnTags& tags) {
+const char* read_tag(const char* open, const char* end, GameTags& tags) {
   const char* p = open + 1;
   while (is_blank(*p)) ++p;
   const char* const name = p;

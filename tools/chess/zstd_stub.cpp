@@ -6,7 +6,7 @@ namespace sherd::chess {
 
 std::unique_ptr<ByteSource> zstd_source(std::unique_ptr<ByteSource>, const std::string& name) {
   throw bad_input(
-      "{}: compressed with zstd, which this build cannot read; use zstd -dc FILE | sherd-pgn -, or install "
+      "{}: compressed with zstd, which this build cannot read; use zstd -dc FILE | sherd-games -, or install "
       "libzstd's development package and build again",
       name);
 }

@@ -7,6 +7,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(OpenSSL REQUIRED)  # SHA-256: libcrypto
 find_package(CURL QUIET)        # sherd-fetch alone
 find_package(CLI11 QUIET)       # its command line, and that of the benchmarks
+include(SherdParquet)          # sherd-games alone
 if(SHERD_ONLY_FETCH)
   return()
 endif()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""pgn_program_test.py SHERD_PGN GAMES_TO_PGN SAMPLE.jsonl zstd|no-zstd: sherd-pgn as its users start it."""
+"""games_program_test.py SHERD_GAMES GAMES_TO_PGN SAMPLE.jsonl zstd|no-zstd: sherd-games as its users start it."""
 import json
 import pathlib
 import struct
@@ -29,7 +29,7 @@ def zstd_frame(data):
     return frame
 
 
-class SherdPgn(unittest.TestCase):
+class SherdGames(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
@@ -89,7 +89,7 @@ class SherdPgn(unittest.TestCase):
         for text in ("", "\n\n"):
             code, out, err = run("-", text=text)
             self.assertEqual((code, out), (3, ""))
-            self.assertIn("no PGN game", err)
+            self.assertIn("no game in", err)
         target = self.path / "out.jsonl"
         code, _, err = run("-", "--output", target, text="<html>nothing to see</html>\n")
         self.assertEqual(code, 3)
@@ -146,7 +146,7 @@ class SherdPgn(unittest.TestCase):
     def test_zstd_is_refused_without_the_library(self):
         code, _, err = run(self.file("a.pgn.zst", zstd_frame(GOOD.encode())))
         self.assertEqual(code, 3)
-        self.assertIn("zstd -dc FILE | sherd-pgn -", err)
+        self.assertIn("zstd -dc FILE | sherd-games -", err)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-// sherd-pgn [filters] FILE.pgn|FILE.pgn.zst|- ... > games.jsonl: chess games in PGN as the text a model is trained on,
-// one JSON object a line: {"text":"e2e4 c7c5 ... 1-0"}. Games that are broken, not standard chess, or refused by a
-// filter are counted on standard error.
+// sherd-games [filters] FILE.pgn|FILE.pgn.zst|FILE.parquet|- ... > games.jsonl: published chess games as the text a
+// model is trained on, one JSON object a line: {"text":"e2e4 c7c5 ... 1-0"}. Games that are broken, not standard chess,
+// or refused by a filter are counted on standard error.
 #include <unistd.h>
 
 #include <array>
@@ -46,13 +46,13 @@ struct Tally {
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start).count(); }
 };
 
-void tell_fault(const Settings& s, const Tally& tally, const std::string& path, const PgnGame& game) {
+void tell_fault(const Settings& s, const Tally& tally, const std::string& path, const GameRecord& game) {
   const std::int64_t told = tally.count(Verdict::broken) + tally.count(Verdict::too_long);
   if (told > s.shown_faults) return;
   const std::string what =
       game.verdict == Verdict::too_long ? fmt::format("line {}: longer than 1 MiB", game.line) : game.fault;
-  fmt::print(stderr, "sherd-pgn: {}: game {} is left out: {}\n", path, game.number, what);
-  if (told == s.shown_faults) fmt::print(stderr, "sherd-pgn: further broken games are only counted\n");
+  fmt::print(stderr, "sherd-games: {}: game {} is left out: {}\n", path, game.number, what);
+  if (told == s.shown_faults) fmt::print(stderr, "sherd-games: further broken games are only counted\n");
 }
 
 /// On a terminal one line that is written over, else a line now and then for a log.
@@ -62,15 +62,15 @@ void tell_progress(Tally& tally, std::int64_t bytes) {
   if (now - tally.shown < std::chrono::seconds(terminal ? 1 : 30)) return;
   tally.shown = now;
   const double mb = static_cast<double>(tally.bytes + bytes) / 1e6;
-  fmt::print(stderr, "{}sherd-pgn: {:.0f} MB, {:.0f} MB/s, {} games read, {} written{}", terminal ? "\r" : "", mb,
+  fmt::print(stderr, "{}sherd-games: {:.0f} MB, {:.0f} MB/s, {} games read, {} written{}", terminal ? "\r" : "", mb,
              mb / tally.seconds(), tally.games, tally.count(Verdict::kept), terminal ? "   " : "\n");
 }
 
 void convert(const Settings& s, const std::string& path, GameWriter& writer, Tally& tally) {
-  const std::unique_ptr<ByteSource> source = open_source(path);
-  PgnReader reader(*source, [&s](const PgnTags& tags) { return s.filter.by_tags(tags); });
-  PgnGame game;
-  while (reader.next(game)) {
+  const std::unique_ptr<GameReader> reader =
+      open_games(path, [&s](const GameTags& tags) { return s.filter.by_tags(tags); });
+  GameRecord game;
+  while (reader->next(game)) {
     game.verdict = s.filter.by_game(game);
     ++tally.games;
     ++tally.by_verdict[static_cast<std::size_t>(game.verdict)];
@@ -80,15 +80,15 @@ void convert(const Settings& s, const std::string& path, GameWriter& writer, Tal
     } else if (game.verdict == Verdict::broken || game.verdict == Verdict::too_long) {
       tell_fault(s, tally, path, game);
     }
-    if (tally.games % 1024 == 0) tell_progress(tally, reader.bytes());
+    if (tally.games % 1024 == 0) tell_progress(tally, reader->bytes());
   }
-  if (game.number == 0) throw bad_input("{}: no PGN game in {} bytes", path, reader.bytes());
-  tally.bytes += reader.bytes();
+  if (game.number == 0) throw bad_input("{}: no game in {} bytes", path, reader->bytes());
+  tally.bytes += reader->bytes();
 }
 
 void tell_summary(const Tally& tally) {
   const double mb = static_cast<double>(tally.bytes) / 1e6, seconds = tally.seconds();
-  fmt::print(stderr, "{}sherd-pgn: {} games read from {:.1f} MB in {:.1f} s ({:.0f} MB/s), {} plies written\n",
+  fmt::print(stderr, "{}sherd-games: {} games read from {:.1f} MB in {:.1f} s ({:.0f} MB/s), {} plies written\n",
              ::isatty(STDERR_FILENO) == 1 ? "\r" : "", tally.games, mb, seconds, mb / seconds, tally.plies);
   for (std::size_t i = 0; i < kVerdicts; ++i) {
     if (i == 0 || tally.by_verdict[i] > 0) fmt::print(stderr, "  {:>12} {}\n", tally.by_verdict[i], kReasons[i]);
@@ -111,7 +111,8 @@ void run(const Settings& s) {
 }
 
 void declare(CLI::App& app, Settings& s) {
-  app.add_option("FILE", s.inputs, "PGN files, zstd-compressed or not; - is standard input")->required();
+  app.add_option("FILE", s.inputs, "files of PGN, zstd-compressed or not, or Parquet; - is PGN from standard input")
+      ->required();
   app.add_option("--output,-o", s.output, "file to write; it appears when all is done (default: standard output)");
   app.add_option("--min-rating", s.filter.min_rating, "least rating of both players");
   app.add_option("--max-rating", s.filter.max_rating, "largest rating of both players");
@@ -130,7 +131,7 @@ void declare(CLI::App& app, Settings& s) {
 }  // namespace sherd::chess
 
 int main(int argc, char** argv) {
-  CLI::App app("chess games in PGN to lines of UCI moves", "sherd-pgn");
+  CLI::App app("published chess games to lines of UCI moves", "sherd-games");
   sherd::chess::Settings settings;
   sherd::chess::declare(app, settings);
   return sherd::chess::run_program(app, argc, argv, [&settings] { sherd::chess::run(settings); });
