@@ -71,7 +71,7 @@ std::string host_name() {
 
 // One block: what is wrong, on which rank, and for a defect of ours where in the source.
 void report(const Error& error, const std::optional<MpiSession>& mpi) {
-  std::string text = fmt::format("sherd: error: {}\n", error.what());
+  std::string text = fmt::format("sherd: error: {}\n", log::printable(error.what()));
   if (mpi && mpi->size() > 1) text += fmt::format("  on rank {} of {} ({})\n", mpi->rank(), mpi->size(), host_name());
   if (error.code() == ExitCode::internal) {
     text += fmt::format("  this is a defect of Sherd, found at {}:{}; please report it\n", error.where().file_name(),

@@ -3,6 +3,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <memory>
 
 namespace sherd::log {
@@ -36,8 +37,17 @@ void set_level(Level least) {
   sinks().out->set_level(least == Level::debug ? spdlog::level::debug : spdlog::level::info);
 }
 
-void write(Level level, std::string_view line) {
+std::string printable(std::string_view text) {
+  std::string shown(text);
+  std::replace_if(
+      shown.begin(), shown.end(), [](unsigned char c) { return (c < ' ' && c != '\n' && c != '\t') || c == 0x7f; },
+      '?');
+  return shown;
+}
+
+void write(Level level, std::string_view text) {
   Sinks& s = sinks();
+  const std::string line = printable(text);
   switch (level) {
     case Level::debug:
       s.out->debug("[rank {}] {}", s.rank, line);

@@ -70,7 +70,8 @@ class FetchTest(unittest.TestCase):
         return self.cache / "snapshots" / self.commit
 
     def blobs(self):
-        return sorted(path.name for path in (self.cache / "blobs").iterdir()) if self.cache.exists() else []
+        blobs = self.cache / "blobs"
+        return sorted(path.name for path in blobs.iterdir()) if blobs.exists() else []
 
     def assert_fetched(self, folder=None, files=CHOSEN):
         folder = folder or self.snapshot()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import pty
 import random
 import shutil
 import signal
@@ -64,6 +65,32 @@ class Layout(FetchTest):
         self.assertEqual((self.folder / "one/model.safetensors").read_bytes(), WEIGHTS)
         self.refused(BAD_INPUT, "arrived twice", args=("url", url, "--flat", "two", "--sha256", "0" * 64))
         self.assertFalse((self.folder / "two/model.safetensors").exists())
+
+    def test_a_terminal(self):
+        for environment, tick, colours in (({"LANG": "C.UTF-8", "TERM": "xterm"}, "\x1b[32m✓\x1b[0m", True),
+                                           ({"LANG": "C", "TERM": "xterm", "NO_COLOR": "1"}, "+", False),
+                                           ({"LANG": "C.UTF-8", "TERM": "dumb"}, "✓", False)):
+            shutil.rmtree(self.home, ignore_errors=True)
+            seen = self.on_a_terminal({**self.environment, **environment})
+            for name in CHOSEN:
+                self.assertEqual(seen.count(f"{tick} {name}"), 1, seen)
+            self.assertEqual("\x1b[3" in seen, colours, seen)
+            self.assertIn("every one hashed", seen)
+
+    def on_a_terminal(self, environment):
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(self.command("model", MODEL), cwd=self.folder, env=environment, stdout=subprocess.DEVNULL,
+                              stderr=theirs) as process:
+            os.close(theirs)
+            seen = b""
+            try:
+                while block := os.read(ours, 65536):
+                    seen += block
+            except OSError:  # the other end is closed
+                pass
+        os.close(ours)
+        self.assertEqual(process.returncode, 0, seen)
+        return seen.decode()
 
     def test_json_for_scripts(self):
         events = [json.loads(line) for line in self.model("--json").stdout.splitlines()]

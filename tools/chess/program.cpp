@@ -5,12 +5,13 @@
 #include <new>
 
 #include "sherd/base/error.hpp"
+#include "sherd/base/log.hpp"
 
 namespace sherd::chess {
 namespace {
 
 int tell(const CLI::App& app, ExitCode code, const std::string& message) {
-  fmt::print(stderr, "{}: error: {}\n", app.get_name(), message);
+  fmt::print(stderr, "{}: error: {}\n", app.get_name(), log::printable(message));
   return static_cast<int>(code);
 }
 

@@ -38,7 +38,8 @@ class Url {
   /// Relative and absolute references.
   void follow(const std::string& location) {
     if (curl_url_set(url_.get(), CURLUPART_URL, location.c_str(), 0) != CURLUE_OK) {
-      throw bad_input("a redirect from {} to '{}', which is no URL", shown(part(CURLUPART_URL)), location);
+      throw bad_input("a redirect from {} to '{}', which is no URL", shown(part(CURLUPART_URL)),
+                      location.substr(0, std::min<std::size_t>(location.find('?'), 200)));
     }
   }
   void drop(CURLUPart which) { curl_url_set(url_.get(), which, nullptr, 0); }

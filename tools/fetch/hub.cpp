@@ -74,13 +74,10 @@ JsonDocument parsed(const Answer& answer) {
 
 void check_path(std::string_view path) {
   if (is_inside(path)) return;
-  std::string safe(path.substr(0, 200));
-  std::replace_if(
-      safe.begin(), safe.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   throw bad_input(
       "the name '{}' would leave its folder, or is not one that every system can have; nothing is fetched "
       "from such a repository",
-      safe);
+      path.substr(0, 200));
 }
 
 void refused(const Answer& answer, const std::string& what, bool has_token) {

@@ -261,10 +261,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "sherd-fetch: stopped; what has come is kept, start the same command again to go on\n");
     code = sherd::fetch::kInterrupted;
   } catch (const sherd::Error& e) {
-    std::fprintf(stderr, "sherd-fetch: error: %s\n", e.what());
+    std::fprintf(stderr, "sherd-fetch: error: %s\n", sherd::log::printable(e.what()).c_str());
     code = static_cast<int>(e.code());
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "sherd-fetch: error: %s\n", e.what());
+    std::fprintf(stderr, "sherd-fetch: error: %s\n", sherd::log::printable(e.what()).c_str());
     code = static_cast<int>(sherd::ExitCode::internal);
   }
   curl_global_cleanup();

@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
 
 #include "sherd/file/json.hpp"
 
@@ -14,7 +17,8 @@ namespace sherd::fetch {
 
 namespace {
 
-constexpr int kMostFilesShown = 6;
+constexpr int kMostFilesShown = 6, kBar = 24;
+constexpr std::int64_t kMostFilesListed = 40;  // of more, finished ones are only counted
 constexpr std::chrono::milliseconds kRedraw{200};
 constexpr std::chrono::seconds kLogEvery{10};
 
@@ -23,14 +27,61 @@ int columns() {
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }
 
-std::string bar(double share, int width) {
-  const int full = static_cast<int>(std::clamp(share, 0.0, 1.0) * width);
-  return std::string(static_cast<std::size_t>(full), '=') + std::string(static_cast<std::size_t>(width - full), ' ');
+/// The end of a long path, where files differ.
+std::string shortened(const std::string& path, std::size_t width) {
+  if (path.size() <= width) return path;
+  std::size_t first = path.size() - (width - 3);
+  while (first < path.size() && (static_cast<unsigned char>(path[first]) & 0xc0) == 0x80)
+    ++first;  // inside a character
+  return "..." + path.substr(first);
 }
 
-/// The end of a long path: that is where files differ.
-std::string shortened(const std::string& path, std::size_t width) {
-  return path.size() <= width ? path : "..." + path.substr(path.size() - (width - 3));
+std::string repeated(std::string_view text, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += text;
+  return out;
+}
+
+/// What this terminal shows: lines and a tick in UTF-8, colours unless NO_COLOR is set (no-color.org).
+struct Looks {
+  bool utf8 = false, colour = false;
+
+  static Looks of_terminal() {
+    const char* plain = std::getenv("NO_COLOR");
+    const char* terminal = std::getenv("TERM");
+    Looks looks;
+    for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {  // the first that is set decides
+      const std::string_view value = std::getenv(name) == nullptr ? "" : std::getenv(name);
+      if (value.empty()) continue;
+      looks.utf8 = value.find("UTF-8") != value.npos || value.find("utf8") != value.npos;
+      break;
+    }
+    looks.colour = (plain == nullptr || *plain == 0) && terminal != nullptr && std::string_view(terminal) != "dumb";
+    return looks;
+  }
+  std::string paint(const char* code, const std::string& text) const {
+    return colour && !text.empty() ? fmt::format("\033[{}m{}\033[0m", code, text) : text;
+  }
+  std::string bar(double share, int width) const {
+    const int full = static_cast<int>(std::clamp(share, 0.0, 1.0) * width);
+    const std::string rest = repeated(utf8 && colour ? "━" : " ", width - full);
+    return paint("36", repeated(utf8 ? "━" : "=", full)) + paint("90", rest);
+  }
+  std::string tick() const { return paint("32", utf8 ? "✓" : "+"); }
+};
+
+const Looks& looks() {
+  static const Looks of_terminal = Looks::of_terminal();
+  return of_terminal;
+}
+
+std::size_t name_width() {
+  return static_cast<std::size_t>(std::clamp(columns(), 70, 140) - kBar - 34);
+}
+
+std::string drawn_line(const std::string& name, double share, const std::string& what, double rate) {
+  return fmt::format("  {:<{}} {} {:>3.0f}% {:>10} {:>10}\n", shortened(name, name_width()), name_width(),
+                     looks().bar(share, kBar), 100 * share, what, bytes_text(rate) + "/s");
 }
 
 void print_json(const std::string& line) {
@@ -112,6 +163,12 @@ void Progress::end(File& file, const std::string& digest, bool was_here) {
   } else if (style_ == ProgressStyle::log && !was_here) {
     std::fprintf(stderr, "%s  %s in %s\n", file.path.c_str(), bytes_text(static_cast<double>(file.size)).c_str(),
                  time_text(took).c_str());
+  } else if (style_ == ProgressStyle::terminal && files_ <= kMostFilesListed) {
+    finished_ += fmt::format("{} {:<{}} {:>8}  {}\n", looks().tick(), shortened(file.path, name_width()), name_width(),
+                             bytes_text(static_cast<double>(file.size)),
+                             looks().paint("90", was_here   ? "was here"
+                                                 : took < 1 ? ""
+                                                            : "in " + time_text(took)));
   }
   active_.remove_if([&](const File& f) { return &f == &file; });
 }
@@ -130,35 +187,30 @@ void Progress::run() {
     style_ == ProgressStyle::terminal ? draw() : log_line();
   }
   erase_drawing();
+  std::fputs(std::exchange(finished_, {}).c_str(), stderr);
 }
 
 void Progress::erase_drawing() {
   for (; lines_drawn_ > 0; --lines_drawn_) std::fputs("\033[A\033[2K", stderr);
 }
 
+/// Finished files stay on the screen, above what is redrawn.
 void Progress::draw() {
   erase_drawing();
-  const int width = std::clamp(columns(), 60, 140), bar_width = 20;
-  const auto name_width = static_cast<std::size_t>(width - bar_width - 34);
-  std::string out;
+  std::string out = std::exchange(finished_, {});
   int shown = 0;
   for (const File& f : active_) {
     if (++shown > kMostFilesShown) break;
     const double share = f.size == 0 ? 1 : static_cast<double>(f.bytes) / static_cast<double>(f.size);
     const double took = std::chrono::duration<double>(Clock::now() - f.begin).count();
     const double rate = took > 0 ? static_cast<double>(f.bytes - f.bytes_at_begin) / took : 0;
-    out += fmt::format("{:<{}} [{}] {:>3.0f}% {:>8} {:>10}\n", shortened(f.path, name_width), name_width,
-                       bar(share, bar_width), 100 * share, bytes_text(static_cast<double>(f.size)),
-                       bytes_text(rate) + "/s");
+    out += drawn_line(f.path, share, bytes_text(static_cast<double>(f.size)), rate);
   }
   const double left = static_cast<double>(bytes_ - present_);
-  const std::string whole =
-      fmt::format("{} of {} files, {} of {}", files_done_, files_, bytes_text(static_cast<double>(present_)),
-                  bytes_text(static_cast<double>(bytes_)));
   const double share = bytes_ == 0 ? 1 : static_cast<double>(present_) / static_cast<double>(bytes_);
-  out += fmt::format("{:<{}} [{}] {:>3.0f}% {:>8} {:>10}\n", shortened(whole, name_width), name_width,
-                     bar(share, bar_width), 100 * share, rate_ > 0 ? time_text(left / rate_) + " left" : "",
-                     bytes_text(rate_) + "/s");
+  out += drawn_line(fmt::format("{} of {} files, {} of {}", files_done_, files_,
+                                bytes_text(static_cast<double>(present_)), bytes_text(static_cast<double>(bytes_))),
+                    share, rate_ > 0 ? time_text(left / rate_) + " left" : "", rate_);
   lines_drawn_ = std::min(shown, kMostFilesShown) + 1;
   std::fputs(out.c_str(), stderr);
 }

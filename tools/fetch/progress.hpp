@@ -1,6 +1,6 @@
 #pragma once
-// What a person or a script sees of a fetch: a line per active file and one for the whole on a terminal; a line per
-// finished file and one every ten seconds in a log; JSON lines for scripts.
+// What a person or a script sees of a fetch: bars for active files and for the whole on a terminal, below the files
+// that are finished; a line per finished file and one every ten seconds in a log; JSON lines for scripts.
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -63,6 +63,7 @@ class Progress {
   std::int64_t received_before_ = 0;
   Clock::time_point rated_ = begin_;
   int lines_drawn_ = 0;
+  std::string finished_;  // lines to be written above the drawing
   std::thread thread_;
 };
 

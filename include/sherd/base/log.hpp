@@ -2,6 +2,7 @@
 // Log lines. Only rank 0 prints info; every rank prints warnings and errors, with its rank in front.
 #include <fmt/core.h>
 
+#include <string>
 #include <string_view>
 
 namespace sherd::log {
@@ -12,6 +13,10 @@ enum class Level { debug, info, warn, error };
 void init(int rank, int world_size);
 void set_level(Level least);
 void write(Level level, std::string_view line);
+
+/// With '?' for what a terminal would obey: names in files and answers of servers get into messages. Every line that is
+/// written goes through this.
+std::string printable(std::string_view text);
 
 template <class... Args>
 void debug(fmt::format_string<Args...> f, Args&&... args) {

@@ -2,12 +2,17 @@
 
 #include <cmath>
 
+#include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/base/rng.hpp"
 #include "sherd/base/tensor.hpp"
 
 namespace sherd {
 namespace {
+
+TEST(Log, WhatATerminalWouldObeyIsNotPrinted) {
+  EXPECT_EQ(log::printable("a\x1b[2Jb\r\x7f\tc\nd \xc3\xa9"), "a?[2Jb??\tc\nd \xc3\xa9");
+}
 
 TEST(Philox, KnownAnswers) {  // the vectors published with Random123
   EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}),
