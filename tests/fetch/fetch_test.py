@@ -63,6 +63,7 @@ class Layout(FetchTest):
         done = self.fetch("url", url, "--flat", "one", "--sha256", sha256(WEIGHTS))
         self.assertTrue(done.stdout.startswith(sha256(WEIGHTS)))
         self.assertEqual((self.folder / "one/model.safetensors").read_bytes(), WEIGHTS)
+        self.refused(BAD_INPUT, "only addresses that begin with https://", args=("url", "ftp://x/y", "--flat", "two"))
         self.refused(BAD_INPUT, "arrived twice", args=("url", url, "--flat", "two", "--sha256", "0" * 64))
         self.assertFalse((self.folder / "two/model.safetensors").exists())
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # run.sh BUILD [PART ...]: the benchmarks behind docs/performance.md, as one table each: train, overlap, prepare, load,
-# collectives (all by default). Training is run beside PyTorch in turn where PYTHON (python3) has torch and transformers;
+# collectives, fetch, games (all by default). Training is run beside PyTorch in turn where PYTHON (python3) has torch and transformers;
 # overlap needs root and iproute2. Everything is repeated REPEATS (5) times and medians are printed. The machine should be
 # otherwise idle. SEQ_BF16 (128): the length of bf16 sequences, short because PyTorch takes minutes for a longer step on a
 # CPU without bf16 instructions. RATES (250mbit 500mbit 1gbit): of the links of overlap. ACCUMULATION (4): micro-batches
@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 build=$1
 shift
-parts=${*:-train overlap prepare load collectives}
+parts=${*:-train overlap prepare load collectives fetch games}
 bench=$build/tools/bench
 python=${PYTHON:-python3}
 repeats=${REPEATS:-5}
@@ -102,6 +102,17 @@ overlap_table() {
   tests/slurm/hosts.sh stop
 }
 
+# PGN to text on one core: as Lichess writes it, with clocks, and without comments.
+games() {
+  local form i
+  for form in clocks plain; do
+    "$build/tests/chess/games_to_pgn" inputs/chess_sample.jsonl 400 ${form#clocks} >"$scratch/games.pgn"
+    for ((i = 0; i < 3; i++)); do
+      taskset -c 0 "$build/tools/chess/sherd-games" "$scratch/games.pgn" 2>&1 >/dev/null | sed -n "1s/^/$form: /p"
+    done
+  done
+}
+
 echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg)"
 for part in $parts; do
   printf '\n## %s\n' "$part"
@@ -111,6 +122,8 @@ for part in $parts; do
     prepare) "$bench/prepare_bench" inputs/chess_sample.jsonl 100 "$threads" || echo "(below its goal)" ;;
     load) "$bench/load_bench" --dir "$scratch" --mib 2048 --ranks 4 ;;
     collectives) tools/mpirun.sh 2 "$bench/collectives_bench" ;;
+    fetch) "$python" tools/bench/fetch_bench.py "$build/tools/fetch/sherd-fetch" ;;
+    games) games ;;
     *) echo "run.sh: no part '$part'" >&2; exit 2 ;;
   esac
 done

@@ -11,9 +11,20 @@
 
 namespace sherd::fetch {
 
+namespace {
+
+constexpr int kBuffersToHash = 4;  // chunks in memory that wait for the hashing thread
+
+}  // namespace
+
 Fetcher::Fetcher(const HttpOptions& http, FetchOptions options, const Listing& listing, const Store& store,
                  Progress& progress)
-    : http_(http), options_(options), listing_(listing), store_(store), progress_(progress) {
+    : http_(http),
+      options_(options),
+      listing_(listing),
+      store_(store),
+      progress_(progress),
+      buffers_(std::make_unique<ChunkBuffers>(kBuffersToHash)) {
   SHERD_CHECK(options.connections > 0 && options.chunk_bytes > 0, "{} connections, chunks of {}", options.connections,
               options.chunk_bytes);
 }
@@ -72,12 +83,14 @@ void Fetcher::fail(std::exception_ptr error) {
   if (!error_) error_ = std::move(error);
   request_stop();
   changed_.notify_all();
+  buffers_->close();
 }
 
 void Fetcher::work() {
   try {
     HttpClient http(http_);
-    while (const std::optional<Piece> piece = take()) fetch(http, *piece);
+    std::vector<std::byte> buffer;  // always one of its own: who fetches the chunk that is hashed next never waits
+    while (const std::optional<Piece> piece = take()) fetch(http, *piece, buffer);
   } catch (...) {
     fail(std::current_exception());
   }
@@ -139,7 +152,7 @@ std::unique_ptr<Fetcher::Job> Fetcher::open(const RemoteFile& file) {
   Partial partial = file.etag().empty()  // nothing would say that both parts are of one file: it is begun anew
                         ? Partial::begin(store_.partials(), "unknown", file.size, options_.chunk_bytes)
                         : Partial::open(store_.partials(), file.etag(), file.size, options_.chunk_bytes);
-  auto job = std::make_unique<Job>(file, std::move(partial), options_.chunk_bytes);
+  auto job = std::make_unique<Job>(file, std::move(partial), options_.chunk_bytes, *buffers_);
   job->shown = &shown;
   progress_.resumed(shown, std::min(file.size, job->partial.chunks_done() * options_.chunk_bytes));
   return job;

@@ -19,9 +19,11 @@
 
 namespace sherd::fetch {
 
+class ChunkBuffers;
+
 struct FetchOptions {
   int connections = 8;
-  std::int64_t chunk_bytes = std::int64_t{8} << 20;
+  std::int64_t chunk_bytes = std::int64_t{4} << 20;
 };
 
 /// The SHA-256 of a file that is in place, for the lock file.
@@ -56,6 +58,8 @@ class Fetcher {
     Job& job;
     std::int64_t at, end;
     bool whole_file;
+    std::vector<std::byte>& chunk;  // the bytes so far of the chunk that `at` is in
+    std::size_t written = 0;        // of them, to the disk
   };
   /// Why a request brought less than was asked for, and how long the server wants us to wait.
   struct Shortfall {
@@ -64,14 +68,15 @@ class Fetcher {
     bool no_ranges = false;
   };
 
-  void fetch(HttpClient& http, Piece piece);
-  bool fetch_all(HttpClient& http, Span span);
+  void fetch(HttpClient& http, Piece piece, std::vector<std::byte>& buffer);
+  bool fetch_all(HttpClient& http, Span& span);
   bool begin_one_stream(Job& job);
   Shortfall fetch_some(HttpClient& http, Span& span);
   void judge(const Answer& answer, Job& job, Shortfall& why);
   void check(const Answer& answer, const Job& job, std::int64_t first) const;
   void store(Span& span, std::span<const std::byte> bytes);
-  void set_done(Job& job, std::int64_t chunk);
+  void write_out(Span& span);
+  void chunk_done(Span& span, std::int64_t chunk);
   void let_go(Job& job);
   void finish(Job& job);
   void fail(std::exception_ptr error);
@@ -86,6 +91,7 @@ class Fetcher {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<RemoteFile> waiting_;  // from the back
+  std::unique_ptr<ChunkBuffers> buffers_;
   std::list<std::unique_ptr<Job>> open_;
   int opening_ = 0;
   std::vector<Fetched> fetched_;

@@ -191,14 +191,16 @@ std::string sentence(CURLcode code, const std::string& url, const char* detail) 
 }
 
 bool is_permanent(CURLcode code) {
-  return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
-         code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT;
+  return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_URL_MALFORMAT;
 }
 
 }  // namespace
 
 Answer HttpClient::once(const std::string& url, const char* method, const std::string& range,
                         const std::function<bool(const Answer&)>& accept, const Sink& sink) {
+  if (!url.starts_with("https://") && !url.starts_with("http://")) {
+    throw bad_input("{}: only addresses that begin with https:// or http:// are fetched", shown(url));
+  }
   CURL* h = curl_->handle.get();
   curl_easy_reset(h);  // keeps connections
   set_options(h, options_);

@@ -52,8 +52,43 @@ bool is_in_place(const std::filesystem::path& path, const RemoteFile& file, std:
   return right;
 }
 
-Fetcher::Job::Job(RemoteFile what, Partial from, std::int64_t chunk_size)
-    : file(std::move(what)), chunk_bytes(chunk_size), partial(std::move(from)) {
+std::optional<std::vector<std::byte>> ChunkBuffers::take(const std::function<bool()>& unless) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !free_.empty() || left_ > 0 || closed_ || unless(); });
+  if (closed_) return std::nullopt;
+  std::vector<std::byte> buffer;
+  if (!free_.empty()) {
+    buffer = std::move(free_.back());
+    free_.pop_back();
+  } else if (left_-- <= 0) {
+    ++left_;
+    return std::nullopt;
+  }
+  return buffer;
+}
+
+void ChunkBuffers::give(std::vector<std::byte> buffer) {
+  buffer.clear();
+  {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(buffer));
+  }
+  changed_.notify_all();
+}
+
+void ChunkBuffers::wake() {
+  const std::lock_guard lock(mutex_);
+  changed_.notify_all();
+}
+
+void ChunkBuffers::close() {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  changed_.notify_all();
+}
+
+Fetcher::Job::Job(RemoteFile what, Partial from, std::int64_t chunk_size, ChunkBuffers& memory)
+    : file(std::move(what)), chunk_bytes(chunk_size), partial(std::move(from)), buffers(memory) {
   there.assign(static_cast<std::size_t>(partial.chunks()), 0);
   for (std::int64_t c = partial.chunks(); c-- > 0;) {
     there[static_cast<std::size_t>(c)] = partial.done(c) ? 1 : 0;
@@ -78,17 +113,36 @@ void Fetcher::Job::hash() noexcept {
   } catch (...) {
     failed = std::current_exception();
   }
+  hashing = partial.chunks();
+  buffers.wake();
+}
+
+void Fetcher::Job::arrive(std::int64_t chunk, std::vector<std::byte> bytes) {
+  const std::lock_guard lock(hash_mutex);
+  there[static_cast<std::size_t>(chunk)] = 1;
+  if (!bytes.empty()) in_memory.emplace(chunk, std::move(bytes));
+  arrived.notify_all();
 }
 
 void Fetcher::Job::hash_chunks() {
   FileDigests digests(file);
-  std::vector<std::byte> block(kBlock);
+  std::vector<std::byte> block;
   for (std::int64_t chunk = 0; chunk < partial.chunks(); ++chunk) {
+    hashing = chunk;
+    buffers.wake();
+    std::vector<std::byte> bytes;
     {
       std::unique_lock lock(hash_mutex);
       arrived.wait(lock, [&] { return abandoned || there[static_cast<std::size_t>(chunk)] != 0; });
       if (abandoned) return;
+      if (auto node = in_memory.extract(chunk)) bytes = std::move(node.mapped());
     }
+    if (!bytes.empty()) {
+      digests.update(bytes);
+      buffers.give(std::move(bytes));
+      continue;
+    }
+    block.resize(kBlock);
     for (std::int64_t at = first(chunk); at < end(chunk);) {
       const auto part = std::span(block).first(
           static_cast<std::size_t>(std::min<std::int64_t>(end(chunk) - at, static_cast<std::int64_t>(kBlock))));
@@ -111,6 +165,8 @@ void Fetcher::Job::restart() {
   for (std::int64_t c = partial.chunks(); c-- > 0;) unasked.push_back(c);
   missing = partial.chunks();
   std::fill(there.begin(), there.end(), 0);
+  in_memory.clear();
+  hashing = 0;
   if (partial.chunks() > 1) hasher = std::thread([this] { hash(); });
 }
 

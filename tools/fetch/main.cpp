@@ -188,7 +188,7 @@ void add_transfer(CLI::App& app, Settings& s) {
       ->check(CLI::Range(0.0, 3600.0));
   app.add_option("--stall-timeout", s.http.stall_timeout, "seconds without a byte (60)")
       ->check(CLI::Range(1.0, 3600.0));
-  app.add_option("--chunk-bytes", s.fetch.chunk_bytes, "fetched at once, and again after an interruption (8 MiB)")
+  app.add_option("--chunk-bytes", s.fetch.chunk_bytes, "fetched at once, and again after an interruption (4 MiB)")
       ->check(CLI::Range(std::int64_t{4096}, std::int64_t{1} << 30));
   app.add_flag("--json", s.json, "progress as JSON lines on standard output");
 }

@@ -9,6 +9,12 @@
 
 namespace sherd::fetch {
 
+namespace {
+
+constexpr std::size_t kWrite = std::size_t{256} << 10;  // at once: what a core's cache keeps
+
+}  // namespace
+
 /// Refuses what is not the file that was listed, or not its bytes from `first` on.
 void Fetcher::check(const Answer& answer, const Job& job, std::int64_t first) const {
   check_identity(answer, listing_, job.file);
@@ -37,16 +43,21 @@ void Fetcher::check(const Answer& answer, const Job& job, std::int64_t first) co
   }
 }
 
-void Fetcher::fetch(HttpClient& http, Piece piece) {
+void Fetcher::fetch(HttpClient& http, Piece piece, std::vector<std::byte>& buffer) {
   Job& job = *piece.job;
-  if (!fetch_all(http, {job, job.first(piece.chunk), job.end(piece.chunk), false}) && begin_one_stream(job)) {
-    fetch_all(http, {job, 0, job.file.size, true});
+  buffer.clear();
+  Span span{job, job.first(piece.chunk), job.end(piece.chunk), false, buffer};
+  if (!fetch_all(http, span) && begin_one_stream(job)) {
+    span.at = 0;
+    span.end = job.file.size;
+    span.whole_file = true;
+    fetch_all(http, span);
   }
   let_go(job);
 }
 
 /// False if the server knows no ranges: a chunk would cost all the bytes before it.
-bool Fetcher::fetch_all(HttpClient& http, Span span) {
+bool Fetcher::fetch_all(HttpClient& http, Span& span) {
   Retry retry(http_, span.job.file.url);
   for (;;) {
     const std::int64_t before = span.at;
@@ -66,7 +77,8 @@ bool Fetcher::fetch_all(HttpClient& http, Span span) {
 /// True for one connection of a job, which then gets the file to itself once the others have let go of it.
 bool Fetcher::begin_one_stream(Job& job) {
   std::unique_lock lock(mutex_);
-  if (std::exchange(job.in_one_stream, true)) return false;
+  if (job.in_one_stream.exchange(true)) return false;
+  buffers_->wake();
   changed_.wait(lock, [&] { return job.held == 1 || error_; });
   if (error_) throw Interrupted("stopped");
   return true;
@@ -94,8 +106,9 @@ Fetcher::Shortfall Fetcher::fetch_some(HttpClient& http, Span& span) {
     const auto skipped = std::min<std::int64_t>(skip, std::ssize(bytes));
     skip -= skipped;
     bytes = bytes.subspan(static_cast<std::size_t>(skipped));
-    store(span, bytes.first(static_cast<std::size_t>(std::min<std::int64_t>(span.end - span.at, std::ssize(bytes)))));
-    return span.at < span.end;
+    const auto wanted = static_cast<std::size_t>(std::min<std::int64_t>(span.end - span.at, std::ssize(bytes)));
+    store(span, bytes.first(wanted));
+    return wanted == bytes.size();  // not at the end of the span: a transfer that is stopped costs its connection
   };
   try {
     judge(http.get_range(url, span.at, span.end - 1, accept, sink), job, why);
@@ -109,18 +122,43 @@ Fetcher::Shortfall Fetcher::fetch_some(HttpClient& http, Span& span) {
 void Fetcher::store(Span& span, std::span<const std::byte> bytes) {
   Job& job = span.job;
   while (!bytes.empty()) {
-    const std::int64_t chunk = span.at / job.chunk_bytes;
-    const auto part =
-        bytes.first(static_cast<std::size_t>(std::min<std::int64_t>(job.end(chunk) - span.at, std::ssize(bytes))));
-    const bool missing = !job.partial.done(chunk);
-    if (missing) {
-      job.partial.write(part, span.at);
-      progress_.received(*job.shown, std::ssize(part));
-    }
-    span.at += std::ssize(part);
-    if (missing && span.at == job.end(chunk)) set_done(job, chunk);
+    const std::int64_t chunk = span.at / job.chunk_bytes, end = job.end(chunk);
+    const auto part = bytes.first(static_cast<std::size_t>(std::min<std::int64_t>(end - span.at, std::ssize(bytes))));
     bytes = bytes.subspan(part.size());
+    span.at += std::ssize(part);
+    if (job.partial.done(chunk)) continue;
+    if (span.chunk.empty()) span.chunk.reserve(static_cast<std::size_t>(end - job.first(chunk)));
+    span.chunk.insert(span.chunk.end(), part.begin(), part.end());
+    progress_.received(*job.shown, std::ssize(part));
+    if (span.at == end)
+      chunk_done(span, chunk);
+    else if (span.chunk.size() - span.written >= kWrite)
+      write_out(span);
   }
+}
+
+/// The end of span.chunk, which stands before span.at in the file.
+void Fetcher::write_out(Span& span) {
+  const auto rest = std::span<const std::byte>(span.chunk).subspan(span.written);
+  const std::lock_guard lock(span.job.write_mutex);
+  span.job.partial.write(rest, span.at - std::ssize(rest));
+  span.written = span.chunk.size();
+}
+
+void Fetcher::chunk_done(Span& span, std::int64_t chunk) {
+  write_out(span);
+  Job& job = span.job;
+  {
+    const std::lock_guard lock(mutex_);
+    job.partial.set_done(chunk);
+    --job.missing;
+  }
+  std::vector<std::byte> bytes;  // stays empty where there is no other buffer: the chunk is read again then
+  std::optional<std::vector<std::byte>> next = buffers_->take([&] { return job.should_not_wait(chunk); });
+  if (next) bytes = std::exchange(span.chunk, std::move(*next));
+  span.chunk.clear();
+  span.written = 0;
+  job.arrive(chunk, std::move(bytes));
 }
 
 /// What an answer that is no success means.
@@ -139,17 +177,6 @@ void Fetcher::judge(const Answer& answer, Job& job, Shortfall& why) {
   } else {
     refused(answer, fmt::format("{} of {}", job.file.path, listing_.repo.id), !http_.token.empty());
   }
-}
-
-void Fetcher::set_done(Job& job, std::int64_t chunk) {
-  {
-    const std::lock_guard lock(mutex_);
-    job.partial.set_done(chunk);
-    --job.missing;
-  }
-  const std::lock_guard lock(job.hash_mutex);
-  job.there[static_cast<std::size_t>(chunk)] = 1;
-  job.arrived.notify_all();
 }
 
 /// The last connection that holds a piece of a whole file finishes it: nobody else knows of it then.
