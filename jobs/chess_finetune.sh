@@ -50,7 +50,13 @@ check_batch() {
     "the nearest that are: $nearest"
 }
 
-any_newer() { local than=$1 file; shift; for file in "$@"; do [ "$than" -nt "$file" ] || return 0; done; return 1; }
+# made_from CORPUS FILE...: that corpus, from exactly these files, none of them newer.
+made_from() {
+  local corpus=$1 file
+  shift
+  [ "$(cat "$corpus.inputs" 2>/dev/null)" = "$(printf '%s\n' "$@")" ] || return 1
+  for file in "$@"; do [ "$corpus" -nt "$file" ] || return 1; done
+}
 
 positive() { case $2 in "" | 0* | *[!0-9]*) die "$1=$2 is not a positive whole number" ;; esac; }
 
@@ -117,9 +123,11 @@ case $data in
   *.h5) corpus=$data ;;
   *)
     corpus=$output/corpus.h5
+    verify_fetched "$data"  # of the model, sherd train does it
     find_games "$data" "$output/games"
-    if any_newer "$corpus" "${games[@]}"; then
+    if ! made_from "$corpus" "${games[@]}"; then
       step "$sherd" prepare --input "${games[@]}" --output "$corpus" --tokenizer "$tokenizer" "${train_tokenizer[@]}"
+      printf '%s\n' "${games[@]}" >"$corpus.inputs"
     fi
     ;;
 esac

@@ -39,7 +39,6 @@ root=$(find_root)
 data=$(absolute "$DATA")
 output=$(absolute "$OUTPUT")
 sherd=$(absolute "${SHERD:-$root/build/src/app/sherd}")
-fetch=${SHERD_FETCH:-$(first_of "$root/build-fetch/tools/fetch/sherd-fetch" "$root/build/tools/fetch/sherd-fetch")}
 [ -x "$sherd" ] || die "no program at $sherd; build it with 'make build' on a node like these, or set SHERD"
 [ -e "$data" ] || die "no games at $data"
 
@@ -52,18 +51,13 @@ else
   [ -f "$tokenizer" ] || train_tokenizer=(--train-tokenizer "${TOKENIZER_PIECES:-160}")
 fi
 
-# What was fetched with sherd-fetch proves itself again here.
-for fetched in "${MODEL:+$(absolute "${MODEL:-}")}" "$data"; do
-  [ -f "$fetched/sherd.lock.json" ] || continue
-  [ -x "$fetch" ] || die "no sherd-fetch to check $fetched with; 'make fetch' on the login node, or set SHERD_FETCH"
-  "$fetch" verify "$fetched"
-done
+verify_fetched "${MODEL:+$(absolute "${MODEL:-}")}" "$data"
 
 # Some Lustre mounts have no locks, and HDF5 then refuses to open: our files are written once and only read afterwards.
 export HDF5_USE_FILE_LOCKING=${HDF5_USE_FILE_LOCKING:-FALSE}
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}  # since 22.05 srun no longer takes it from sbatch
 mkdir -p "$(dirname "$output")"
-find_games "$data" "$(dirname "$output")/games"
+find_games "$data" "$output.games"
 srun --mpi=pmix --kill-on-bad-exit=1 "$sherd" prepare --input "${games[@]}" --output "$output" --tokenizer "$tokenizer" \
   "${train_tokenizer[@]}" "$@"
 echo "prepare.sh: the corpus is $output; train on it with DATA=$output sbatch jobs/chess_finetune.sh"

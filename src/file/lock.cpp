@@ -33,6 +33,10 @@ bool is_inside(std::string_view path) {
   if (path.empty() || path.size() > 1024 || path.front() == '/' || (path.size() > 1 && path[1] == ':')) return false;
   const auto odd = [](unsigned char c) { return c < 0x20 || c == 0x7f || c == '\\'; };
   if (std::any_of(path.begin(), path.end(), odd)) return false;
+  for (std::size_t i = 0; i + 1 < path.size(); ++i) {  // U+0080 to U+009F in UTF-8: terminals obey these, too
+    const auto next = static_cast<unsigned char>(path[i + 1]);
+    if (path[i] == '\xc2' && next >= 0x80 && next < 0xa0) return false;
+  }
   for (std::size_t begin = 0; begin <= path.size();) {
     const std::size_t end = std::min(path.find('/', begin), path.size());
     const std::string_view part = path.substr(begin, end - begin);

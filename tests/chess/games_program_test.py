@@ -47,6 +47,11 @@ class SherdGames(unittest.TestCase):
         self.assertIn("4 games read", err)
         self.assertIn("4 written", err)
 
+    def test_a_pipe_is_read_once(self):
+        done = subprocess.run(["bash", "-c", '"$0" <(cat "$1")', PROGRAM, self.file("one.pgn", 20 * GOOD)], check=True,
+                              capture_output=True, text=True)
+        self.assertEqual(done.stdout, 20 * LINE)
+
     def test_the_sample_comes_back_as_it_was(self):
         for form in ([], ["plain"]):
             pgn = subprocess.run([GAMES_TO_PGN, SAMPLE, "0", *form], capture_output=True, check=True).stdout

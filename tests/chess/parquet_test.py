@@ -103,9 +103,10 @@ class Program(Folder):
     def test_filters(self):
         self.table("a.parquet", [LEGAL, LEGAL[:3], LEGAL[:4]], ["1-0", "0-1", "*"], ["CHECKMATE", "STALEMATE", None])
         for flags, games in (((), 2), (("--result", "0-1"), 1), (("--termination", "STALEMATE"), 1),
-                             (("--min-plies", "4"), 1), (("--min-rating", "2000"), 0)):
+                             (("--min-plies", "4"), 1)):
             self.convert("a.parquet", *flags)
             self.assertEqual(len(self.texts()), games, flags)
+        self.assertIn("says nothing of ratings", self.convert("a.parquet", "--min-rating", "2000", code=2))
 
     def test_files_that_are_none(self):
         self.table("good.parquet", [LEGAL] * 100, ["1-0"] * 100)

@@ -211,6 +211,12 @@ class Faults(FetchTest):
             self.assert_fetched()
             self.assertIn(len(self.requests_of_weights()) - before, range(2 + cuts, 2 + cuts + 2))
 
+    def test_ranges_that_end_in_the_middle_of_a_chunk(self):
+        self.hub.fault("cut", 100_000, server="cdn", path=sha256(WEIGHTS), times=2)
+        self.hub.fault("ignore_range", server="cdn", path=sha256(WEIGHTS), skip=2, times=None)
+        self.model("--connections", "2")
+        self.assert_fetched()
+
     def requests_of_weights(self):
         return [r for r in self.hub.requests(server="cdn") if r.method == "GET" and sha256(WEIGHTS) in r.path]
 

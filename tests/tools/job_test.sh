@@ -69,18 +69,32 @@ expect "OUTPUT is relative to where sbatch was typed" says "--output $work/run "
 expect "arguments are passed through" says ' --no_fsdp --gradient_checkpointing --max_training_steps 10$'
 
 mkdir "$work/games"
-touch "$work/games/b.pgn" "$work/games/a.jsonl" "$work/games/c.parquet" "$work/games/sherd.lock.json"
+touch "$work/games/b.pgn" "$work/games/a.jsonl" "$work/games/c.parquet"
 # shellcheck disable=SC2016  # the script expands
 printf '#!/bin/sh\necho "sherd-games $*"; touch "$3"\n' >"$work/bin/sherd-games"
 chmod +x "$work/bin/sherd-games"
 out=$work/out/chess-7
 job DATA=games SHERD_GAMES="$work/bin/sherd-games"
-expect "a folder of games: PGN becomes text" says "^sherd-games $work/games/b.pgn --output $out/games/b.pgn.jsonl\$"
-expect "and Parquet" says "^sherd-games $work/games/c.parquet --output $out/games/c.parquet.jsonl\$"
+expect "a folder of games: PGN becomes text" says "^sherd-games $work/games/b.pgn --output $out/games/b.pgn.[0-9]+-0.jsonl\$"
+expect "and Parquet" says "^sherd-games $work/games/c.parquet --output $out/games/c.parquet.[0-9]+-0.jsonl\$"
 expect "all of it is the corpus, in the order of the names" says \
-  "prepare --input $work/games/a.jsonl $out/games/b.pgn.jsonl $out/games/c.parquet.jsonl --output "
+  "prepare --input $work/games/a.jsonl $out/games/b.pgn.[0-9]+-0.jsonl $out/games/c.parquet.[0-9]+-0.jsonl --output "
 job DATA=games SHERD_GAMES="$work/bin/sherd-games"
 expect "what was converted is not converted again" silent_about '^sherd-games'
+rm "$work/games/a.jsonl"
+job DATA=games SHERD_GAMES="$work/bin/sherd-games"
+expect "a corpus of other files is prepared again" says 'sherd prepare --input '
+mkdir "$work/more"
+echo other >"$work/more/b.pgn"
+touch -d '1 hour ago' "$work/more/b.pgn"
+job DATA=more SHERD_GAMES="$work/bin/sherd-games"
+expect "another file of the same name is converted, however old" says "^sherd-games $work/more/b.pgn --output"
+printf '#!/bin/sh\necho "sherd-fetch $*"; exit 3\n' >"$work/bin/sherd-fetch"
+chmod +x "$work/bin/sherd-fetch"
+touch "$work/more/sherd.lock.json"
+job DATA=more SHERD_GAMES="$work/bin/sherd-games" SHERD_FETCH="$work/bin/sherd-fetch"
+expect "fetched games are verified" says "^sherd-fetch verify $work/more\$"
+expect "and refused where they are not what was fetched" says "$work/more is not what was fetched"
 printf '#!/bin/sh\necho "sherd-games: no"; exit 3\n' >"$work/bin/sherd-games"
 job DATA=games/b.pgn OUTPUT=other SHERD_GAMES="$work/bin/sherd-games"
 expect "games that cannot be read: exit 2, and nothing is prepared" is $code 2

@@ -1,7 +1,7 @@
 #!/bin/bash
 # run.sh BUILD [PART ...]: the benchmarks behind docs/performance.md, as one table each: train, overlap, prepare, load,
 # collectives, fetch, games (all by default). Training is run beside PyTorch in turn where PYTHON (python3) has torch and transformers;
-# overlap needs root and iproute2. Everything is repeated REPEATS (5) times and medians are printed. The machine should be
+# overlap needs root and iproute2. Training, overlap and fetch are repeated (REPEATS, 5) and medians printed. The machine should be
 # otherwise idle. SEQ_BF16 (128): the length of bf16 sequences, short because PyTorch takes minutes for a longer step on a
 # CPU without bf16 instructions. RATES (250mbit 500mbit 1gbit): of the links of overlap. ACCUMULATION (4): micro-batches
 # of its steps.

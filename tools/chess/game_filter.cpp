@@ -36,8 +36,8 @@ void GameFilter::validate() const {
 }
 
 Verdict GameFilter::by_tags(const GameTags& tags) const {
-  const bool rated = min_rating || max_rating;
-  if (rated && !(rating_within(tags.white_elo, *this) && rating_within(tags.black_elo, *this))) return Verdict::rating;
+  if (by_rating() && !(rating_within(tags.white_elo, *this) && rating_within(tags.black_elo, *this)))
+    return Verdict::rating;
   if (!terminations.empty() && !is_among(tags.termination, terminations)) return Verdict::termination;
   return Verdict::kept;
 }

@@ -19,6 +19,7 @@ struct GameFilter {
 
   /// Usage error where no game can pass.
   void validate() const;
+  bool by_rating() const { return min_rating || max_rating; }
   /// What the tags alone decide.
   Verdict by_tags(const GameTags& tags) const;
   /// The verdict on a game that has been read.

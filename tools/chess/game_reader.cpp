@@ -1,6 +1,7 @@
 #include "chess/game_reader.hpp"
 
 #include <array>
+#include <filesystem>
 #include <fstream>
 
 #include "chess/pgn.hpp"
@@ -9,6 +10,8 @@ namespace sherd::chess {
 namespace {
 
 bool is_parquet(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;  // what is read from a pipe is gone
   std::array<char, 4> first{};
   std::ifstream file(path, std::ios::binary);
   return file.read(first.data(), first.size()) && std::string_view(first.data(), first.size()) == "PAR1";

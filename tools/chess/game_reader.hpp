@@ -51,6 +51,7 @@ class GameReader {
   /// False at the end.
   virtual bool next(GameRecord& game) = 0;
   virtual std::int64_t bytes() const = 0;  // read from the source
+  virtual bool has_ratings() const { return true; }
 };
 
 /// PGN, zstd-compressed or not, or Parquet, told by the first bytes; "-" is standard input, and PGN.

@@ -1,5 +1,5 @@
-// Parquet through Apache Arrow's low-level reader, whose interface is the same in every version: one column's pages at
-// a time, so that memory is bounded by a page of each column.
+// Parquet through Apache Arrow's low-level reader, whose interface is the same in every version: a page of each column
+// at a time. What a page holds is the file's choice: some MB as published; the library takes up to 2 GiB.
 #include <parquet/api/reader.h>
 
 #include <array>
@@ -104,6 +104,7 @@ class ParquetGames : public GameReader {
     });
   }
 
+  bool has_ratings() const override { return false; }
   /// Of the file, in proportion to the rows that have been read.
   std::int64_t bytes() const override {
     const double part = rows_ > 0 ? static_cast<double>(number_) / static_cast<double>(rows_) : 1;
@@ -136,6 +137,7 @@ class ParquetGames : public GameReader {
   void open_group() {
     const std::shared_ptr<parquet::RowGroupReader> group = file_->RowGroup(group_++);
     rows_left_ = group->metadata()->num_rows();
+    if (rows_left_ < 0) throw bad_input("{}: a row group of {} rows", path_, rows_left_);
     moves_.emplace(group->Column(moves_column_), path_);
     result_.emplace(group->Column(result_column_), path_);
     termination_.reset();
@@ -171,6 +173,7 @@ class ParquetGames : public GameReader {
 
   /// All of the row, whatever becomes of the game.
   void read_moves(GameRecord& game) {
+    if (moves_->row_goes_on()) throw bad_input("{}: row {} begins in the middle of a list", path_, game.line);
     Position position = start_position();
     bool first = true;
     do {

@@ -69,6 +69,9 @@ void tell_progress(Tally& tally, std::int64_t bytes) {
 void convert(const Settings& s, const std::string& path, GameWriter& writer, Tally& tally) {
   const std::unique_ptr<GameReader> reader =
       open_games(path, [&s](const GameTags& tags) { return s.filter.by_tags(tags); });
+  if (s.filter.by_rating() && !reader->has_ratings()) {
+    throw usage_error("{}: a Parquet file says nothing of ratings; leave out --min-rating and --max-rating", path);
+  }
   GameRecord game;
   while (reader->next(game)) {
     game.verdict = s.filter.by_game(game);

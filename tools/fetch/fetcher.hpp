@@ -22,7 +22,7 @@ namespace sherd::fetch {
 class ChunkBuffers;
 
 struct FetchOptions {
-  int connections = 8;
+  int connections = 6;
   std::int64_t chunk_bytes = std::int64_t{4} << 20;
 };
 

@@ -113,7 +113,7 @@ void Fetcher::Job::hash() noexcept {
   } catch (...) {
     failed = std::current_exception();
   }
-  hashing = partial.chunks();
+  starved = true;
   buffers.wake();
 }
 
@@ -129,11 +129,16 @@ void Fetcher::Job::hash_chunks() {
   std::vector<std::byte> block;
   for (std::int64_t chunk = 0; chunk < partial.chunks(); ++chunk) {
     hashing = chunk;
-    buffers.wake();
     std::vector<std::byte> bytes;
     {
       std::unique_lock lock(hash_mutex);
-      arrived.wait(lock, [&] { return abandoned || there[static_cast<std::size_t>(chunk)] != 0; });
+      const auto is_there = [&] { return abandoned || there[static_cast<std::size_t>(chunk)] != 0; };
+      if (!is_there()) {
+        starved = true;
+        buffers.wake();
+        arrived.wait(lock, is_there);
+        starved = false;
+      }
       if (abandoned) return;
       if (auto node = in_memory.extract(chunk)) bytes = std::move(node.mapped());
     }
@@ -167,6 +172,7 @@ void Fetcher::Job::restart() {
   std::fill(there.begin(), there.end(), 0);
   in_memory.clear();
   hashing = 0;
+  starved = true;
   if (partial.chunks() > 1) hasher = std::thread([this] { hash(); });
 }
 

@@ -67,10 +67,8 @@ struct Fetcher::Job {
   void hash_chunks();
   /// To be hashed; from memory, unless `bytes` is empty.
   void arrive(std::int64_t chunk, std::vector<std::byte> bytes);
-  /// The hashing thread needs this chunk next, or one that nobody is fetching now, or is too far behind.
-  bool should_not_wait(std::int64_t chunk) const {
-    return chunk <= hashing || chunk - hashing > kNear || in_one_stream;
-  }
+  /// Waiting would bring no buffer: the hashing thread itself waits for a chunk that is not there, or is far behind.
+  bool should_not_wait(std::int64_t chunk) const { return starved || chunk - hashing > kNear; }
   /// Under the fetcher's lock: forgets everything that has come.
   void restart();
 
@@ -80,18 +78,19 @@ struct Fetcher::Job {
   ChunkBuffers& buffers;
   std::mutex write_mutex;  // the kernel's own lock on a file spins, which costs the cores that should receive
   Progress::File* shown = nullptr;
-  std::vector<std::int64_t> unasked;       // chunks, from the back
-  std::int64_t missing = 0;                // chunks that are not there yet
-  int held = 0;                            // connections that have a piece of it; the last to let go of it finishes it
-  std::atomic<bool> in_one_stream{false};  // the server knows no ranges: one connection fetches all that is missing
-  std::string redirected;                  // where the endpoint sent us: valid for a while
-  bool second_try = false;                 // the first digest was wrong
+  std::vector<std::int64_t> unasked;  // chunks, from the back
+  std::int64_t missing = 0;           // chunks that are not there yet
+  int held = 0;                       // connections that have a piece of it; the last to let go of it finishes it
+  bool in_one_stream = false;         // the server knows no ranges: one connection fetches all that is missing
+  std::string redirected;             // where the endpoint sent us: valid for a while
+  bool second_try = false;            // the first digest was wrong
 
   std::mutex hash_mutex;
   std::condition_variable arrived;
   std::vector<char> there;  // of the hashing thread: as partial.done, under hash_mutex
   std::map<std::int64_t, std::vector<std::byte>> in_memory;
   std::atomic<std::int64_t> hashing{0};  // the chunk it is at
+  std::atomic<bool> starved{true};       // which is not there
   bool abandoned = false;
   std::string wrong, sha256;  // the result
   std::exception_ptr failed;  // or why there is none

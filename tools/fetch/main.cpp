@@ -181,15 +181,16 @@ void verify(const Settings& s) {
 
 void add_transfer(CLI::App& app, Settings& s) {
   app.add_option("--flat", s.flat, "plain files in DIR instead of the Hub's cache");
-  app.add_option("--connections", s.fetch.connections, "at once (8)")->check(CLI::Range(1, 12));
+  app.add_option("--connections", s.fetch.connections, "at once (6)")->check(CLI::Range(1, 12));
   app.add_option("--ca-file", s.http.ca_file, "certificates to trust, PEM (the system's)");
   app.add_option("--retries", s.http.retries, "attempts in a row that bring nothing (5)")->check(CLI::Range(0, 1000));
   app.add_option("--retry-wait", s.http.retry_wait, "seconds before the first, doubled up to 8 times (1)")
       ->check(CLI::Range(0.0, 3600.0));
   app.add_option("--stall-timeout", s.http.stall_timeout, "seconds without a byte (60)")
       ->check(CLI::Range(1.0, 3600.0));
-  app.add_option("--chunk-bytes", s.fetch.chunk_bytes, "fetched at once, and again after an interruption (4 MiB)")
-      ->check(CLI::Range(std::int64_t{4096}, std::int64_t{1} << 30));
+  app.add_option("--chunk-bytes", s.fetch.chunk_bytes,
+                 "fetched at once, and again after an interruption; two per connection are held in memory (4 MiB)")
+      ->check(CLI::Range(std::int64_t{4096}, std::int64_t{64} << 20));
   app.add_flag("--json", s.json, "progress as JSON lines on standard output");
 }
 

@@ -7,7 +7,7 @@
 // directory of a living process, or of another machine, is left alone: then the file is fetched twice, and whoever is
 // second finds the same bytes in place. One of another machine that nobody has touched for six hours is removed, not
 // gone on with, for its owner may wake up. What is under the final name was hashed by the
-// process that renamed it, from a file that nobody else writes.
+// process that renamed it: the bytes that it wrote itself, or read again from a file that nobody else writes.
 #include <cstdint>
 #include <filesystem>
 #include <map>

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "sherd/base/log.hpp"
 #include "sherd/file/json.hpp"
 
 namespace sherd::fetch {
@@ -99,14 +100,22 @@ std::string bytes_text(double bytes) {
 }
 
 std::string time_text(double seconds) {
+  if (seconds > 99 * 3600) return "> 99 h";  // what waits for a server that stays away
   const auto s = static_cast<std::int64_t>(std::clamp(seconds, 0.0, 1e8));
   return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
                    : fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
-Progress::Progress(ProgressStyle style) : style_(style), thread_([this] { run(); }) {}
+Progress::Progress(ProgressStyle style) : style_(style), thread_([this] { run(); }) {
+  if (style_ != ProgressStyle::terminal) return;
+  log::redirect_trouble([this](const std::string& line) {  // above the drawing, or it would be drawn over
+    const std::lock_guard lock(mutex_);
+    finished_ += line + "\n";
+  });
+}
 
 Progress::~Progress() {
+  log::redirect_trouble({});
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -236,6 +245,7 @@ void Progress::finish(const std::string& directory) {
   }
   wake_.notify_all();
   thread_.join();
+  log::redirect_trouble({});
   const double took = std::max(1e-3, seconds());
   if (style_ == ProgressStyle::json) {
     print_json(fmt::format(R"({{"event":"done","files":{},"bytes":{},"fetched":{},"seconds":{:.3f},"directory":{}}})",

@@ -47,11 +47,11 @@ void Fetcher::fetch(HttpClient& http, Piece piece, std::vector<std::byte>& buffe
   Job& job = *piece.job;
   buffer.clear();
   Span span{job, job.first(piece.chunk), job.end(piece.chunk), false, buffer};
-  if (!fetch_all(http, span) && begin_one_stream(job)) {
-    span.at = 0;
-    span.end = job.file.size;
-    span.whole_file = true;
-    fetch_all(http, span);
+  if (!fetch_all(http, span)) {
+    progress_.lost(*job.shown, std::ssize(buffer));  // what came of the chunk by ranges
+    buffer.clear();
+    Span whole{job, 0, job.file.size, true, buffer};
+    if (begin_one_stream(job)) fetch_all(http, whole);
   }
   let_go(job);
 }
@@ -77,8 +77,7 @@ bool Fetcher::fetch_all(HttpClient& http, Span& span) {
 /// True for one connection of a job, which then gets the file to itself once the others have let go of it.
 bool Fetcher::begin_one_stream(Job& job) {
   std::unique_lock lock(mutex_);
-  if (job.in_one_stream.exchange(true)) return false;
-  buffers_->wake();
+  if (std::exchange(job.in_one_stream, true)) return false;
   changed_.wait(lock, [&] { return job.held == 1 || error_; });
   if (error_) throw Interrupted("stopped");
   return true;
@@ -96,7 +95,7 @@ Fetcher::Shortfall Fetcher::fetch_some(HttpClient& http, Span& span) {
   std::int64_t skip = 0;
   const auto accept = [&](const Answer& answer) {
     check(answer, job, span.at);
-    if (answer.status == 200) {
+    if (answer.ok() && answer.status != 206) {
       skip = span.at;
       why.no_ranges = !span.whole_file && job.partial.chunks() > 1;
     }
@@ -146,8 +145,10 @@ void Fetcher::write_out(Span& span) {
 }
 
 void Fetcher::chunk_done(Span& span, std::int64_t chunk) {
-  write_out(span);
   Job& job = span.job;
+  SHERD_CHECK(std::ssize(span.chunk) == job.end(chunk) - job.first(chunk), "{} bytes of chunk {}", span.chunk.size(),
+              chunk);
+  write_out(span);
   {
     const std::lock_guard lock(mutex_);
     job.partial.set_done(chunk);

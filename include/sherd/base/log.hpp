@@ -2,6 +2,7 @@
 // Log lines. Only rank 0 prints info; every rank prints warnings and errors, with its rank in front.
 #include <fmt/core.h>
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,8 @@ enum class Level { debug, info, warn, error };
 /// Called once after MPI has told who we are; before it, the process counts as rank 0 of 1.
 void init(int rank, int world_size);
 void set_level(Level least);
+/// Warnings and errors as whole lines to someone who draws on the terminal; empty: to standard error again.
+void redirect_trouble(std::function<void(const std::string&)> take);
 void write(Level level, std::string_view line);
 
 /// With '?' for what a terminal would obey: names in files and answers of servers get into messages. Every line that is

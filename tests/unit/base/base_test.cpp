@@ -12,6 +12,7 @@ namespace {
 
 TEST(Log, WhatATerminalWouldObeyIsNotPrinted) {
   EXPECT_EQ(log::printable("a\x1b[2Jb\r\x7f\tc\nd \xc3\xa9"), "a?[2Jb??\tc\nd \xc3\xa9");
+  EXPECT_EQ(log::printable("\xc2\x9b\x32J \xc2\xa9"), "??2J \xc2\xa9");
 }
 
 TEST(Philox, KnownAnswers) {  // the vectors published with Random123
