@@ -12,7 +12,7 @@ constexpr double kMaxCount = 2147483647;       // tokens, sequences, steps and t
 constexpr double kMaxSeed = 9007199254740991;  // 2^53 - 1: up to there every JSON reader keeps whole numbers exactly
 constexpr Range kCount{0, kMaxCount}, kAtLeastOne{1, kMaxCount}, kSeed{0, kMaxSeed}, kFraction{0, 1};
 constexpr Range kBeta{0, 0.999999999};  // below 1, or the bias correction divides by 0
-constexpr Range kThreads{0, 1024};
+constexpr Range kThreads{0, 1024}, kPrefetch{1, 1024};
 constexpr Range kNotNegative{0, 1e12};
 constexpr bool kRequired = true;
 
@@ -61,6 +61,8 @@ void add_spread(TrainConfig& c, List& f) {
   f.choice("sharding", c.sharding, {"none", "full", "hybrid"},
            "none (DDP), full (ZeRO-3, FSDP), hybrid (sharded in a node, replicated across)");
   f.integer("shard-size", c.shard_size, kCount, "ranks per shard group with hybrid; 0: the ranks of a node");
+  f.integer("prefetch", c.prefetch, kPrefetch,
+            "blocks gathered ahead of their use; each takes one more block of memory, and slow links may want 2 or 3");
   f.choice("device", c.device, {"auto", "cpu", "cuda"}, "what computes");
   f.integer("threads", c.threads, kThreads, "CPU threads per rank; 0: the cores of this node over its ranks");
   f.number("comm-timeout", c.comm_timeout, {0.1, 1e6},

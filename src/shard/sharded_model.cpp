@@ -79,7 +79,10 @@ int ShardedModel::pick_free(const std::vector<int>& candidates, const std::deque
 void ShardedModel::prefetch(int index) {
   if (index < 0 || index >= units() || shards() == 1) return;
   Unit& unit = units_[static_cast<std::size_t>(index)];
-  if (const int resident = find_resident(unit, index); resident >= 0) return;
+  if (const int resident = find_resident(unit, index); resident >= 0) {
+    weight_slots_[static_cast<std::size_t>(resident)].last_use = ++clock_;  // not to be taken for the unit after it
+    return;
+  }
   const int s = pick_free(unit.weight_slots, weight_slots_);
   if (s < 0) return;
   Slot& slot = weight_slots_[static_cast<std::size_t>(s)];
@@ -90,6 +93,11 @@ void ShardedModel::prefetch(int index) {
   slot.unit = index;
   slot.version = unit.version;
   slot.last_use = ++clock_;
+}
+
+void ShardedModel::prefetch_after(int unit, int last) {
+  const int direction = last < unit ? -1 : 1;
+  for (int i = 0; i < options_.prefetch && unit != last; ++i) prefetch(unit += direction);
 }
 
 ShardedModel::Weights ShardedModel::use(int index) {

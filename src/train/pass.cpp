@@ -60,11 +60,11 @@ void Pass::train(const LlamaContext& ctx, const DeviceBatch& batch, HeadLoss los
 
 Residual Pass::embed_tokens(const LlamaContext& ctx, const DeviceBatch& batch, Root root) {
   if (root != nullptr) {
-    model_.prefetch(1);
+    model_.prefetch_after(0, model_.units() - 1);
     return embed(ctx, batch.tokens, (*root)[0]);
   }
   const ShardedModel::Weights w = model_.use(0);
-  model_.prefetch(1);
+  model_.prefetch_after(0, model_.units() - 1);
   return embed(ctx, batch.tokens, w[0]);
 }
 
@@ -72,7 +72,7 @@ void Pass::forward_kept(const LlamaContext& ctx, Residual& io) {
   const Keep keep = recompute_.mode == Recompute::Mode::none ? Keep::all : Keep::selective;
   for (std::int64_t i = 0; i < config_.layers; ++i) {
     const ShardedModel::Weights w = model_.use(unit_of(i));
-    model_.prefetch(unit_of(i) + 1);
+    model_.prefetch_after(unit_of(i), model_.units() - 1);
     BlockSaved& saved = saved_[static_cast<std::size_t>(i)];
     saved = take_saved(ctx, keep, io.pending ? Tensor{} : io.stream);
     block_forward(ctx, BlockTensors::bind(w.all()), io, saved);
@@ -85,7 +85,7 @@ void Pass::forward_segments(const LlamaContext& ctx, Residual& io, bool keep_inp
   const Tensor carry = activations_.take(act_, {ctx.N(), config_.hidden_size});
   for (std::int64_t i = 0; i < config_.layers; ++i) {
     const ShardedModel::Weights w = model_.use(unit_of(i));
-    model_.prefetch(unit_of(i) + 1);
+    model_.prefetch_after(unit_of(i), model_.units() - 1);
     Tensor x = io.pending ? Tensor{} : io.stream;
     if (keep_inputs && i % recompute_.every == 0) {
       if (!x) x = activations_.take(act_, {ctx.N(), config_.hidden_size});
@@ -105,7 +105,7 @@ void Pass::head_backward(const LlamaContext& ctx, const Residual& io, const Head
   }
   {
     const ShardedModel::Weights w = model_.use(head_unit());
-    model_.prefetch(unit_of(config_.layers - 1));
+    model_.prefetch_after(head_unit(), unit_of(0));
     const ShardedModel::Grads grads = model_.grads(head_unit());
     head_forward_backward(ctx, {w[0], w[1]}, io, loss, g, {grads.all[0], grads.all[1]}, grads.beta);
   }
@@ -122,7 +122,7 @@ void Pass::block_backward_and_reduce(const LlamaContext& ctx, const ShardedModel
 void Pass::backward_kept(const LlamaContext& ctx, Tensor g) {
   for (std::int64_t i = config_.layers; i-- > 0;) {
     const ShardedModel::Weights w = model_.use(unit_of(i));
-    if (i > 0) model_.prefetch(unit_of(i) - 1);
+    model_.prefetch_after(unit_of(i), unit_of(0));
     block_backward_and_reduce(ctx, w, saved_[static_cast<std::size_t>(i)], g, i);
   }
 }

@@ -1,5 +1,6 @@
 #include "sherd/train/rig.hpp"
 
+#include "sherd/base/narrow.hpp"
 #include "sherd/base/rng.hpp"
 
 #include "sherd/config/validate.hpp"
@@ -21,6 +22,7 @@ RigOptions rig_options(const TrainConfig& c) {
   RigOptions o;
   o.shard.param_dtype = dtype_from_name(c.dtype);
   o.shard.reduce_dtype = dtype_from_name(c.reduce_dtype);
+  o.shard.prefetch = narrow<int>(c.prefetch);
   o.step.batch = c.batch_size_per_device;
   o.step.length = c.max_seq_length;
   o.step.accumulation = c.gradient_accumulation_steps;

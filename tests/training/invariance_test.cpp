@@ -110,6 +110,9 @@ TEST(Invariance, EveryCheckpointingModeGivesTheSameBits) {
         if (recompute.every < spec.layers) {
           EXPECT_LT(found.activation_bytes, expected.activation_bytes);
         }
+        spec.prefetch = 3;
+        EXPECT_EQ(run_training(spec).state_hash, expected.state_hash);
+        spec.prefetch = 1;
       }
     }
   }

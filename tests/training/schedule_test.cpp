@@ -27,6 +27,12 @@ std::vector<RunSpec> all_specs() {
     specs.push_back(spec_of("full", tied, {Recompute::Mode::segments, 2}));
     if (session().size() % 2 == 0) specs.push_back(spec_of("hybrid", tied));
   }
+  for (const int prefetch : {2, 3}) {
+    specs.push_back(spec_of("full", false));
+    specs.back().prefetch = prefetch;
+    specs.push_back(spec_of("full", true, {Recompute::Mode::segments, 2}));
+    specs.back().prefetch = prefetch;
+  }
   specs.push_back(spec_of("full", false));
   specs.back().layers =
       2;  // as many blocks as slots: nothing is gathered between micro-batches, so no gather orders them

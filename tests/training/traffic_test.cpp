@@ -54,10 +54,10 @@ std::int64_t sent(const Traffic& t, Collective c) {
   return t.row[static_cast<std::size_t>(c)].bytes_sent;
 }
 
-/// Gathers of blocks per step: all in the first forward; the last two stay in their two slots for backward, and the
-/// first two stay from there for the next micro-batch.
-std::int64_t block_gathers(std::int64_t micro_batches) {
-  return kLayers + (kLayers - 2) * (2 * micro_batches - 1);
+/// Gathers of blocks per step: all in the first forward; the last ones stay in their slots for backward, and the first
+/// ones stay from there for the next micro-batch.
+std::int64_t block_gathers(std::int64_t micro_batches, int slots = 2) {
+  return kLayers + (kLayers - slots) * (2 * micro_batches - 1);
 }
 
 TEST(Traffic, FullIsTheTablesRow) {
@@ -76,6 +76,19 @@ TEST(Traffic, FullIsTheTablesRow) {
     EXPECT_EQ(sent(r.shard, Collective::all_reduce), (W - 1) * 4);      // the squared norm
     EXPECT_EQ(sent(r.world, Collective::all_reduce), (W - 1) * 4 * 2);  // loss and divisor
     EXPECT_EQ(r.replicate.bytes_sent(), 0);
+  }
+}
+
+TEST(Traffic, EveryUnitThatTravelsAheadIsOneGatherLess) {
+  const Units u = padded_units();
+  const std::int64_t W = session().size();
+  for (const int prefetch : {2, 3}) {
+    RunSpec spec = spec_of("full", 24 / W / 2);
+    spec.global_batch = 24;
+    spec.prefetch = prefetch;
+    const RunResult r = run_training(spec);
+    const std::int64_t gathered = u.embedding + u.head + block_gathers(2, prefetch + 1) * u.block;
+    expect_bytes("full, gathered by more slots", sent(r.shard, Collective::all_gather), (W - 1) * gathered / W * 4);
   }
 }
 

@@ -91,6 +91,7 @@ TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(sm
   options.step.accumulation = div_exact(spec.global_batch, spec.batch * nodes.ranks());
   options.step.act = spec.dtype;
   options.step.recompute = spec.recompute;
+  options.shard.prefetch = spec.prefetch;
   options.step.loss_chunk = 7;
   options.step.max_grad_norm = spec.max_grad_norm;
 

@@ -23,6 +23,7 @@ struct RunSpec {
   std::int64_t layers = 4;
   DType dtype = DType::f32;
   DType reduce_dtype = DType::f32;
+  int prefetch = 1;
   Recompute recompute{Recompute::Mode::none, 1};
   cpu::Options device{};
   float max_grad_norm = 0.5f;  // clips the first steps, not the later ones

@@ -4,7 +4,7 @@
 # overlap needs root and iproute2. Training, overlap and fetch are repeated (REPEATS, 5) and medians printed. The machine should be
 # otherwise idle. SEQ_BF16 (128): the length of bf16 sequences, short because PyTorch takes minutes for a longer step on a
 # CPU without bf16 instructions. RATES (250mbit 500mbit 1gbit): of the links of overlap. ACCUMULATION (4): micro-batches
-# of its steps.
+# of its steps; PREFETCH (3): the units that travel ahead.
 set -eu
 cd "$(dirname "$0")/../.."
 build=$1
@@ -80,7 +80,7 @@ overlap() {
   # shellcheck disable=SC2016  # the inner shell expands
   tests/slurm/hosts.sh mpirun -n 2 --bind-to none bash -c 'exec taskset -c "$OMPI_COMM_WORLD_RANK" "$@"' bash \
     "$PWD/$bench/train_bench" --config "$PWD/tools/bench/shapes/llama_30m.json" --batch 4 --seq 512 --threads 1 \
-    --accumulation "${ACCUMULATION:-4}" --mode overlap --steps "$repeats" --warmup 1 >"$scratch/line"
+    --accumulation "${ACCUMULATION:-4}" --prefetch "${PREFETCH:-3}" --mode overlap --steps "$repeats" --warmup 1 >"$scratch/line"
   awk -v rate="$1" -v w="$(column whole "$scratch/line")" -v c="$(column compute "$scratch/line")" \
     -v m="$(column communication "$scratch/line")" -v b="$(column communication_cpu "$scratch/line")" \
     -v i="$(column waited "$scratch/line")" -v e="$(column exposed "$scratch/line")" \

@@ -47,6 +47,7 @@ Settings parse(int argc, char** argv) {
   app.add_option("--dtype", t.dtype);
   app.add_option("--checkpointing", t.activation_checkpointing);
   app.add_option("--sharding", t.sharding);
+  app.add_option("--prefetch", t.prefetch);
   app.add_option("--steps", s.steps);
   app.add_option("--warmup", s.warmup);
   app.add_option("--mode", s.mode)->check(CLI::IsMember({"whole", "compute", "communication", "overlap"}));

@@ -55,7 +55,9 @@ class ChunkBuffers {
 };
 
 struct Fetcher::Job {
-  static constexpr std::int64_t kNear = 32;  // chunks: more than connections and buffers hold when it keeps up
+  /// Chunks: more than connections and buffers hold while hashing keeps up. What is farther ahead, as after a
+  /// resumption, does not occupy memory.
+  static constexpr std::int64_t kNear = 32;
 
   Job(RemoteFile what, Partial from, std::int64_t chunk_size, ChunkBuffers& memory);
   ~Job();
@@ -67,8 +69,6 @@ struct Fetcher::Job {
   void hash_chunks();
   /// To be hashed; from memory, unless `bytes` is empty.
   void arrive(std::int64_t chunk, std::vector<std::byte> bytes);
-  /// Waiting would bring no buffer: the hashing thread itself waits for a chunk that is not there, or is far behind.
-  bool should_not_wait(std::int64_t chunk) const { return starved || chunk - hashing > kNear; }
   /// Under the fetcher's lock: forgets everything that has come.
   void restart();
 
@@ -90,7 +90,7 @@ struct Fetcher::Job {
   std::vector<char> there;  // of the hashing thread: as partial.done, under hash_mutex
   std::map<std::int64_t, std::vector<std::byte>> in_memory;
   std::atomic<std::int64_t> hashing{0};  // the chunk it is at
-  std::atomic<bool> starved{true};       // which is not there
+  std::atomic<bool> starved{true};       // which is not there: to wait for a buffer would be in vain
   bool abandoned = false;
   std::string wrong, sha256;  // the result
   std::exception_ptr failed;  // or why there is none

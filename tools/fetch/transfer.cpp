@@ -155,8 +155,10 @@ void Fetcher::chunk_done(Span& span, std::int64_t chunk) {
     --job.missing;
   }
   std::vector<std::byte> bytes;  // stays empty where there is no other buffer: the chunk is read again then
-  std::optional<std::vector<std::byte>> next = buffers_->take([&] { return job.should_not_wait(chunk); });
-  if (next) bytes = std::exchange(span.chunk, std::move(*next));
+  if (chunk - job.hashing <= Job::kNear) {
+    std::optional<std::vector<std::byte>> next = buffers_->take([&] { return job.starved.load(); });
+    if (next) bytes = std::exchange(span.chunk, std::move(*next));
+  }
   span.chunk.clear();
   span.written = 0;
   job.arrive(chunk, std::move(bytes));

@@ -67,6 +67,8 @@ class ShardedModel {
   /// Enqueues the gather of `unit`, unless it is resident at its current version. Units that do not exist are ignored,
   /// so that callers write prefetch(i + 1) without a guard; so are units for which no slot is free.
   void prefetch(int unit);
+  /// The units after `unit` on the way to `last`, as many as travel ahead, nearest first.
+  void prefetch_after(int unit, int last);
 
   /// The full parameters of one unit; its slot is not refilled while the guard lives.
   class Weights {
