@@ -20,7 +20,7 @@ struct TrainConfig {
   // --- how it is spread ---
   std::string sharding = "full";  // none (DDP) | full (ZeRO-3, FSDP) | hybrid (sharded in a node, replicated across)
   std::int64_t shard_size = 0;    // ranks per shard group with hybrid; 0: the ranks of a node
-  std::int64_t prefetch = 1;      // units gathered ahead, a slot of memory each; more hides long reductions better
+  std::int64_t prefetch = 1;      // units gathered ahead; each is a slot of memory, and a gather less per pass
   std::string device = "auto";    // auto | cpu | cuda
   std::int64_t threads = 0;       // CPU threads per rank; 0: the cores of this node over its ranks
   double comm_timeout = 300;      // seconds a collective may wait before the job ends and names who is missing
