@@ -1,14 +1,19 @@
 """What the tests of sherd-fetch share: a folder, a hub with one model, and the program run against it."""
+import contextlib
 import hashlib
 import os
 import pathlib
 import random
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 from hub import Hub
+from hub_server import make_certificates
 
 FETCH = os.path.abspath(sys.argv[1])
 USAGE, BAD_INPUT, DOES_NOT_FIT, COMMUNICATION, INTERRUPTED = 2, 3, 4, 5, 130
@@ -24,6 +29,26 @@ CHUNK = 1 << 18
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def expired_server(keys):
+    """A server on loopback whose certificate ended yesterday, and the authority that signed it."""
+    make_certificates(keys, "IP:127.0.0.1")
+    sign = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days -1 -out server.pem"
+    subprocess.run(["openssl", *sign.split(), "-extfile", "openssl.cnf", "-extensions", "server"], cwd=keys,
+                   capture_output=True, check=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(keys / "server.pem", keys / "server.key")
+
+    def shake_hands(listener):
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            context.wrap_socket(connection, server_side=True).recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=shake_hands, args=(listener,), daemon=True).start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}", str(keys / "ca.pem")
 
 
 class FetchTest(unittest.TestCase):

@@ -17,7 +17,7 @@ import time
 import unittest
 
 from fetch_folder import (BAD_INPUT, CHOSEN, CHUNK, COMMUNICATION, CONFIG, DOES_NOT_FIT, FETCH, FILES, INTERRUPTED, LFS,
-                          MODEL, TOKEN, USAGE, WEIGHTS, FetchTest, sha256)
+                          MODEL, TOKEN, USAGE, WEIGHTS, FetchTest, expired_server, sha256)
 
 KILLS = int(os.environ.get("SHERD_FETCH_KILLS", "8"))
 
@@ -270,6 +270,11 @@ class Faults(FetchTest):
     def test_a_certificate_that_is_not_trusted(self):
         self.refused(COMMUNICATION, "certificate is not trusted", "clock says", SSL_CERT_FILE="")
         self.assertEqual(self.hub.requests(), [])
+
+    def test_a_clock_that_is_wrong(self):
+        """To a clock that runs ahead, the server's certificate has expired."""
+        with expired_server(self.folder / "expired") as (url, ca_file):
+            self.refused(COMMUNICATION, "expired", "This machine's clock says", SSL_CERT_FILE=ca_file, HF_ENDPOINT=url)
 
     def test_a_full_disk(self):
         os.mkdir(self.folder / "small")
