@@ -2,7 +2,7 @@
 #include <cmath>
 #include <vector>
 
-#include "check.hpp"
+#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"

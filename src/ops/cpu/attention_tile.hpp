@@ -5,8 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
-#include "check.hpp"
+#include "../check.hpp"
 #include "elementwise.hpp"
+#include "rows.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/ops/ops.hpp"
 

@@ -4,10 +4,11 @@
 #include <cmath>
 #include <vector>
 
-#include "check.hpp"
+#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
+#include "rows.hpp"
 
 namespace sherd::cpu {
 namespace {

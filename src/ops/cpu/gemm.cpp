@@ -2,7 +2,7 @@
 
 #include <dnnl.h>
 
-#include "check.hpp"
+#include "../check.hpp"
 #include "elementwise.hpp"
 #include "one_thread.hpp"
 #include "ops.hpp"

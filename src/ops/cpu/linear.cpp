@@ -1,5 +1,5 @@
 // The three products of a linear layer; w is (O, I).
-#include "check.hpp"
+#include "../check.hpp"
 #include "gemm.hpp"
 #include "ops.hpp"
 

@@ -1,7 +1,7 @@
 // fill, cast, add, scale, upload, download, initialize: one pass over memory each.
 #include <cstring>
 
-#include "check.hpp"
+#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"

@@ -2,7 +2,7 @@
 #include <chrono>
 #include <vector>
 
-#include "check.hpp"
+#include "../check.hpp"
 #include "gemm.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"

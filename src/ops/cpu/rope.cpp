@@ -3,10 +3,11 @@
 #include <cmath>
 #include <numbers>
 
-#include "check.hpp"
+#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
+#include "rows.hpp"
 
 namespace sherd::cpu {
 namespace {

@@ -1,12 +1,10 @@
 #pragma once
-// Checks of arguments, and the step from a dtype to a type.
-#include <array>
+// Checks of arguments that all backends share.
 #include <initializer_list>
-#include <type_traits>
 
 #include "sherd/base/tensor.hpp"
 
-namespace sherd::cpu {
+namespace sherd {
 
 /// t is `what`: a matrix of (rows, cols) and of this dtype, whatever its leading dims are.
 inline void check_matrix(const char* what, const Tensor& t, std::int64_t rows, std::int64_t cols, DType dtype) {
@@ -38,17 +36,4 @@ void with_float_type(DType dtype, Fn&& fn) {
   }
 }
 
-/// A matrix as typed rows: what the kernels see of a Tensor.
-template <class T>
-struct Rows {
-  T* data = nullptr;
-  std::int64_t stride = 0;
-  T* operator[](std::int64_t i) const { return data + i * stride; }
-  explicit operator bool() const { return data != nullptr; }
-};
-template <class T>
-Rows<T> rows_of(const Tensor& t) {
-  return t ? Rows<T>{t.ptr<std::remove_const_t<T>>(), t.row_stride} : Rows<T>{};
-}
-
-}  // namespace sherd::cpu
+}  // namespace sherd
