@@ -2,10 +2,10 @@
 #include <cmath>
 #include <vector>
 
-#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
+#include "sherd/ops/check.hpp"
 
 namespace sherd::cpu {
 namespace {
@@ -42,25 +42,11 @@ double sum_of_squares(const T* x, std::int64_t begin, std::int64_t end) {
   return sum;
 }
 
-void check_state(const AdamWState& state, std::span<const DecayRun> runs) {
-  const std::int64_t n = state.master.numel();
-  check_flat("master", state.master, n, DType::f32);
-  check_flat("grad", state.grad, n, DType::f32);
-  check_flat("m", state.m, n, DType::f32);
-  check_flat("v", state.v, n, DType::f32);
-  if (state.copy) check_flat("copy", state.copy, n, DType::bf16);
-  for (const DecayRun& run : runs)
-    SHERD_CHECK(run.begin >= 0 && run.count >= 0 && run.begin + run.count <= n, "run {} + {} of {} elements", run.begin,
-                run.count, n);
-}
-
 }  // namespace
 
 void OpsImpl::adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWHyper& hyper,
                     const AdamWScalars& scalars, Stream& s) {
-  check_state(state, runs);
-  for (const Tensor& t : {scalars.lr, scalars.correction1, scalars.correction2, scalars.clip})
-    check_flat("scalar", t, 1, DType::f32);
+  check_adamw(state, runs, scalars);
   Access touched = access({state.grad, scalars.lr, scalars.correction1, scalars.correction2, scalars.clip},
                           {state.master, state.m, state.v, state.copy});
   enqueue(s, "adamw", std::move(touched), [=, runs = std::vector(runs.begin(), runs.end())] {

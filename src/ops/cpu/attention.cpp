@@ -88,7 +88,7 @@ class Forward {
 
  private:
   Rows<const A> rows(std::int64_t b, std::int64_t head, std::int64_t t) const {
-    Rows<const A> r = shape_.head<const A>(qkv_, b, head);
+    Rows<const A> r = head_rows<const A>(shape_, qkv_, b, head);
     r.data += t * r.stride;
     return r;
   }
@@ -113,7 +113,7 @@ class Forward {
 
   void finish(std::int64_t b, std::int64_t head, std::int64_t g, std::int64_t first, std::int64_t last,
               const Scratch& s) const {
-    const Rows<A> out = shape_.head<A>(out_, b, head);
+    const Rows<A> out = head_rows<A>(shape_, out_, b, head);
     float* lse = lse_ + (b * shape_.heads.query + head) * shape_.t;
     for (std::int64_t t = first; t < last; ++t) {
       const std::int64_t row = g * kQueries + t - first;

@@ -56,15 +56,8 @@ void decode_head(const float* q, Rows<const A> keys, Rows<const A> values, std::
 
 void OpsImpl::attention_decode(Tensor q, Tensor k_cache, Tensor v_cache, std::int64_t length, Heads heads, Tensor out,
                                Stream& s) {
-  const std::int64_t b = q.rows(), d = heads.dim, width = heads.kv * d;
-  check_act("q", q);
-  check_matrix("q", q, b, heads.query * d, q.dtype);
-  check_matrix("out", out, b, heads.query * d, q.dtype);
-  SHERD_CHECK(k_cache.rank == 3 && k_cache.dim[0] == b && length > 0 && length <= k_cache.dim[1],
-              "{} keys of a cache {}", length, k_cache.describe());
-  check_matrix("k_cache", k_cache, b * k_cache.dim[1], width, q.dtype);
-  check_matrix("v_cache", v_cache, b * k_cache.dim[1], width, q.dtype);
-  SHERD_CHECK(heads.kv > 0 && heads.query % heads.kv == 0, "{} query heads, {} key heads", heads.query, heads.kv);
+  check_attention_decode(q, k_cache, v_cache, length, heads, out);
+  const std::int64_t b = q.rows(), d = heads.dim;
   SHERD_CHECK(2 * d * b * heads.query <= workspace_.numel(), "decoding of {} sequences at once", b);
   enqueue(s, "attention_decode", access({q, k_cache, v_cache}, {out, workspace_}), [=, workspace = workspace_] {
     const float scale = 1.0f / std::sqrt(static_cast<float>(d));

@@ -130,7 +130,7 @@ class Backward {
  private:
   template <class T>
   Rows<T> rows(const Tensor& packed, std::int64_t b, std::int64_t head, std::int64_t t) const {
-    Rows<T> r = shape_.head<T>(packed, b, head);
+    Rows<T> r = head_rows<T>(shape_, packed, b, head);
     r.data += t * r.stride;
     return r;
   }
@@ -254,9 +254,7 @@ void run_two_passes(const Backward<A>& backward, const AttentionShape& shape, Te
 void OpsImpl::attention_grad(Tensor dout, Tensor qkv, Tensor doc_start, Heads heads, Tensor out, Tensor lse,
                              Tensor delta, Tensor dqkv, Stream& s) {
   const AttentionShape shape = attention_shape(qkv, doc_start, heads, out, lse);
-  check_matrix("dout", dout, out.rows(), out.cols(), qkv.dtype);
-  check_matrix("dqkv", dqkv, qkv.rows(), qkv.cols(), qkv.dtype);
-  check_flat("delta", delta, lse.numel(), DType::f32);
+  check_attention_grad(dout, qkv, out, lse, delta, dqkv);
   SHERD_CHECK(Scratch::floats(heads.dim) <= workspace_.numel(), "heads of {}", heads.dim);
   enqueue(s, "attention_grad", access({dout, qkv, doc_start, out, lse}, {delta, dqkv, workspace_}),
           [=, workspace = workspace_] {

@@ -1,7 +1,5 @@
 #include "attention_tile.hpp"
 
-#include <cmath>
-
 namespace sherd::cpu {
 namespace {
 
@@ -63,19 +61,5 @@ template void tile_product<false>(std::int64_t, std::int64_t, std::int64_t, cons
                                   std::int64_t, float*, std::int64_t, bool);
 template void tile_product<true>(std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t, const float*,
                                  std::int64_t, float*, std::int64_t, bool);
-
-AttentionShape attention_shape(const Tensor& qkv, const Tensor& doc_start, Heads heads, const Tensor& out,
-                               const Tensor& lse) {
-  SHERD_CHECK(heads.kv > 0 && heads.dim > 0 && heads.query % heads.kv == 0, "{} query heads, {} key heads of {}",
-              heads.query, heads.kv, heads.dim);
-  SHERD_CHECK(doc_start.rank == 2, "doc_start is {}, expected (B, T)", doc_start.describe());
-  const std::int64_t b = doc_start.dim[0], t = doc_start.dim[1];
-  check_flat("doc_start", doc_start, b * t, DType::i32);
-  check_act("qkv", qkv);
-  check_matrix("qkv", qkv, b * t, heads.packed(), qkv.dtype);
-  check_matrix("out", out, b * t, heads.query * heads.dim, qkv.dtype);
-  check_flat("lse", lse, b * heads.query * t, DType::f32);
-  return {b, t, heads, 1.0f / std::sqrt(static_cast<float>(heads.dim))};
-}
 
 }  // namespace sherd::cpu

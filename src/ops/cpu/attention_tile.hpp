@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../check.hpp"
 #include "elementwise.hpp"
 #include "rows.hpp"
 #include "sherd/base/narrow.hpp"
+#include "sherd/ops/attention_shape.hpp"
 #include "sherd/ops/ops.hpp"
 
 namespace sherd::cpu {
@@ -112,22 +112,12 @@ inline Seen seen(std::int64_t t, std::int64_t doc_start, std::int64_t first, std
   return {begin, std::max(begin, std::min(t + 1 - first, count))};
 }
 
-/// Sizes of one call, and where head h of row b begins.
-struct AttentionShape {
-  std::int64_t b, t;
-  Heads heads;
-  float scale;  // 1 / sqrt(D)
-
-  std::int64_t group() const { return heads.query / heads.kv; }
-  template <class A>
-  Rows<A> head(const Tensor& packed, std::int64_t row, std::int64_t h) const {
-    Rows<A> rows = rows_of<A>(packed);
-    rows.data += row * t * rows.stride + h * heads.dim;
-    return rows;
-  }
-};
-/// Checks qkv (B, T, (H + 2 K) D), doc_start (B, T), out (B, T, H D), lse (B, H, T).
-AttentionShape attention_shape(const Tensor& qkv, const Tensor& doc_start, Heads heads, const Tensor& out,
-                               const Tensor& lse);
+/// Rows of head `h` of sequence `b` in a packed matrix (B T, heads D).
+template <class A>
+Rows<A> head_rows(const AttentionShape& shape, const Tensor& packed, std::int64_t b, std::int64_t h) {
+  Rows<A> rows = rows_of<A>(packed);
+  rows.data += b * shape.t * rows.stride + h * shape.heads.dim;
+  return rows;
+}
 
 }  // namespace sherd::cpu

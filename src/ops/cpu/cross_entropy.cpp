@@ -4,11 +4,11 @@
 #include <cmath>
 #include <vector>
 
-#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
 #include "rows.hpp"
+#include "sherd/ops/check.hpp"
 
 namespace sherd::cpu {
 namespace {
@@ -78,28 +78,10 @@ void check_targets(const std::int32_t* targets, std::int64_t n, std::int64_t v) 
                       targets[i], i, v);
 }
 
-void check_arguments(const Ops::CrossEntropy& a) {
-  const std::int64_t n = a.targets.numel(), v = a.w.rows(), c = a.w.cols(), chunk = a.logits.rows();
-  const DType act = a.x.dtype;
-  check_act("x", a.x);
-  check_matrix("x", a.x, n, c, act);
-  check_matrix("w", a.w, v, c, act);
-  check_flat("targets", a.targets, n, DType::i32);
-  check_matrix("logits", a.logits, chunk, v, DType::f32);
-  check_flat("loss", a.loss, 1, DType::f32);
-  SHERD_CHECK(chunk > 0 && bool(a.dx) == bool(a.dw), "chunks of {} rows; dx and dw are both given or both null", chunk);
-  check_flat("divisor", a.divisor, 1, DType::f32);
-  if (!a.dx) return;
-  check_matrix("dlogits", a.dlogits, chunk, v, act);
-  check_matrix("dx", a.dx, n, c, act);
-  check_grad("dw", a.dw, act);
-  check_matrix("dw", a.dw, v, c, a.dw.dtype);
-}
-
 }  // namespace
 
 void OpsImpl::linear_cross_entropy(const CrossEntropy& args, Stream& s) {
-  check_arguments(args);
+  check_cross_entropy(args);
   const Tensor none;
   const bool grad = bool(args.dx);
   Access touched = access({args.x, args.w, args.targets, args.divisor},

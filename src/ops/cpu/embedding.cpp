@@ -1,11 +1,11 @@
 // Embedding: rows of a table by token, and the gradient, summed in f32 per token in token order.
 #include <cstring>
 
-#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
 #include "rows.hpp"
+#include "sherd/ops/check.hpp"
 
 namespace sherd::cpu {
 namespace {

@@ -2,11 +2,11 @@
 
 #include <dnnl.h>
 
-#include "../check.hpp"
 #include "elementwise.hpp"
 #include "one_thread.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
+#include "sherd/ops/check.hpp"
 
 namespace sherd::cpu {
 namespace {

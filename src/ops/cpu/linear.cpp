@@ -1,7 +1,7 @@
 // The three products of a linear layer; w is (O, I).
-#include "../check.hpp"
 #include "gemm.hpp"
 #include "ops.hpp"
+#include "sherd/ops/check.hpp"
 
 namespace sherd::cpu {
 

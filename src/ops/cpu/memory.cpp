@@ -1,11 +1,11 @@
 // fill, cast, add, scale, upload, download, initialize: one pass over memory each.
 #include <cstring>
 
-#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
 #include "sherd/base/rng.hpp"
+#include "sherd/ops/check.hpp"
 
 namespace sherd::cpu {
 namespace {

@@ -2,10 +2,10 @@
 #include <chrono>
 #include <vector>
 
-#include "../check.hpp"
 #include "gemm.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
+#include "sherd/ops/check.hpp"
 
 namespace sherd::cpu {
 

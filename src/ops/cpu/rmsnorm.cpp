@@ -1,11 +1,11 @@
 // RMSNorm, Zhang & Sennrich, arXiv:1910.07467, alone or with the residual sum in front. N rows, C columns; sums in f32.
 #include <cmath>
 
-#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
 #include "rows.hpp"
+#include "sherd/ops/check.hpp"
 
 namespace sherd::cpu {
 namespace {

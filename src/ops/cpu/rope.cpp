@@ -1,29 +1,16 @@
 // Rotary embedding, Su et al., arXiv:2104.09864, in Hugging Face's half-rotation layout: the pair of element j < D/2 is
 // element j + D/2. Frequencies theta^(-2 j / D), scaled by Llama 3.1's rule when asked.
 #include <cmath>
-#include <numbers>
 
-#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
 #include "rows.hpp"
+#include "sherd/ops/check.hpp"
+#include "sherd/ops/rope_frequency.hpp"
 
 namespace sherd::cpu {
 namespace {
-
-/// Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between blended.
-double frequency(const RopeConfig& config, std::int64_t j, std::int64_t half) {
-  const double f = std::pow(config.theta, -static_cast<double>(j) / static_cast<double>(half));
-  if (!config.llama3) return f;
-  const double wavelength = 2.0 * std::numbers::pi / f;
-  const double original = static_cast<double>(config.original_max_position);
-  if (wavelength < original / config.high_freq_factor) return f;
-  if (wavelength > original / config.low_freq_factor) return f / config.factor;
-  const double smooth =
-      (original / wavelength - config.low_freq_factor) / (config.high_freq_factor - config.low_freq_factor);
-  return (1.0 - smooth) * f / config.factor + smooth * f;
-}
 
 /// turn (D/2, 2) = cos, sin; sign -1 rotates back.
 template <class A>
@@ -47,7 +34,7 @@ void OpsImpl::rope_table(const RopeConfig& config, Tensor table, Stream& s) {
     float* out = table.ptr<float>();
     for_blocks(table.dim[0], 64, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t j = 0; j < half; ++j) {
-        const double f = frequency(config, j, half);
+        const double f = rope_frequency(config, j, half);
         for (std::int64_t p = begin; p < end; ++p) {
           out[(p * half + j) * 2] = static_cast<float>(std::cos(static_cast<double>(p) * f));
           out[(p * half + j) * 2 + 1] = static_cast<float>(std::sin(static_cast<double>(p) * f));

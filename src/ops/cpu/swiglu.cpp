@@ -1,9 +1,9 @@
 // SwiGLU, Shazeer, arXiv:2002.05202: out = silu(gate) up, silu(x) = x sigmoid(x). N rows, F columns.
-#include "../check.hpp"
 #include "elementwise.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
 #include "rows.hpp"
+#include "sherd/ops/check.hpp"
 
 namespace sherd::cpu {
 namespace {
