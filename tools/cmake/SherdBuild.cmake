@@ -10,8 +10,12 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 add_library(sherd_flags INTERFACE)
 target_include_directories(sherd_flags INTERFACE ${PROJECT_SOURCE_DIR}/include)
-target_compile_options(sherd_flags INTERFACE -march=${SHERD_MARCH} -fno-math-errno -Wall -Wextra -Wshadow -Wnon-virtual-dtor
-                       -Werror -Wno-stringop-overflow)  # the last: false alarms of g++ 12 inside fmt at -O3
+set(cxx_flags -march=${SHERD_MARCH} -fno-math-errno -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Werror
+              -Wno-stringop-overflow)  # the last: false alarms of g++ 12 inside fmt at -O3
+# FMT_USE_CONSTEXPR: fmt 9 takes nvcc for a compiler without constexpr functions.
+set(cuda_flags -DFMT_USE_CONSTEXPR=1 --expt-relaxed-constexpr --Werror=all-warnings -Xcompiler=-Wall -Xcompiler=-Wextra)
+target_compile_options(sherd_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxx_flags}>"
+                       "$<$<COMPILE_LANGUAGE:CUDA>:${cuda_flags}>")
 if(SHERD_SANITIZE)
   target_compile_options(sherd_flags INTERFACE -fsanitize=${SHERD_SANITIZE} -fno-sanitize-recover=all
                          -fno-omit-frame-pointer)

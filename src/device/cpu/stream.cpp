@@ -12,7 +12,9 @@ thread_local const Device::State* running_on = nullptr;  // the device whose wor
 }  // namespace
 
 bool interrupted() {
-  return running_on != nullptr && running_on->failed.load(std::memory_order_acquire);
+  if (running_on == nullptr) return false;
+  const auto also = running_on->options.interrupted;
+  return running_on->failed.load(std::memory_order_acquire) || (also != nullptr && also());
 }
 
 namespace {

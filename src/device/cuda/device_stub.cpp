@@ -3,8 +3,20 @@
 
 namespace sherd::cuda {
 
-std::unique_ptr<sherd::Device> make_device(int) {
+int device_count() {
+  return 0;
+}
+
+std::unique_ptr<sherd::Device> make_device(int, Options) {
   throw usage_error("--device cuda: this build has no CUDA backend; use --device cpu, or leave it out");
+}
+
+Memory memory_of(const sherd::Device&) {
+  return {};
+}
+
+std::string identity_of(const sherd::Device&) {
+  return {};
 }
 
 std::string version() {

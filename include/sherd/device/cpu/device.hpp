@@ -51,10 +51,11 @@ using Work = std::function<void()>;
 
 struct Options {
   Schedule schedule = Schedule::threaded;
-  bool check_hazards = false;  // report two unordered accesses of one range as an Error (tests)
-  bool plan_only = false;      // drop all work: the plan walks the step without data
-  int threads = 1;             // OpenMP threads of a compute stream
-  bool profile = false;        // add up the seconds of work by label
+  bool check_hazards = false;       // report two unordered accesses of one range as an Error (tests)
+  bool plan_only = false;           // drop all work: the plan walks the step without data
+  int threads = 1;                  // OpenMP threads of a compute stream
+  bool profile = false;             // add up the seconds of work by label
+  bool (*interrupted)() = nullptr;  // asked by interrupted(), too: that of a device whose stream waits for this one
 };
 
 /// Where a wait() stands in the source, for the test that deletes each in turn.

@@ -7,11 +7,27 @@
 
 namespace sherd::cuda {
 
-/// The device of this rank: `local_rank` among those that CUDA_VISIBLE_DEVICES shows. Usage error in a build without
-/// CUDA.
-std::unique_ptr<sherd::Device> make_device(int local_rank);
+struct Options {
+  bool debug = false;  // wait after every op, so that an error names the op that caused it
+};
 
-/// For --version: "CUDA 13.0", or "not in this build".
+/// Devices that this process may use: 0 without a driver, without a device, and in a build without CUDA.
+int device_count();
+
+/// The device of this rank: local_rank modulo device_count(), of those that CUDA_VISIBLE_DEVICES shows. Usage error if
+/// there is none, if it is older than compute capability 8.0, or in a build without CUDA.
+std::unique_ptr<sherd::Device> make_device(int local_rank, Options options = {});
+
+/// Bytes of the device that nobody has taken, and its size.
+struct Memory {
+  std::int64_t free = 0, total = 0;
+};
+Memory memory_of(const sherd::Device& device);
+
+/// Names the physical device, whatever its number is in this process: ranks of a node with the same name share it.
+std::string identity_of(const sherd::Device& device);
+
+/// For --version: "13.0, driver 13.0, 1 device: NVIDIA H100 80GB HBM3", or "not in this build".
 std::string version();
 
 }  // namespace sherd::cuda

@@ -24,8 +24,8 @@ struct Trouble {
 };
 
 struct DeviceFacts {
-  int index = 0;                  // among those that CUDA_VISIBLE_DEVICES shows
-  int compute_capability = 0;     // 90: 9.0
+  int index = 0;               // among those that CUDA_VISIBLE_DEVICES shows
+  int compute_capability = 0;  // 90: 9.0
   int multiprocessors = 0;
   int shared_bytes_per_block = 0;  // the most that a block may ask for
 };
@@ -41,6 +41,10 @@ void ran(sherd::Stream& s, const char* op);
 /// Runs `work` on a thread of CUDA's, when the stream comes to it. It must not call CUDA. What it throws is rethrown by
 /// the next synchronize() of any stream of the device, and later host work is skipped.
 void enqueue_host(sherd::Stream& s, const char* op, std::function<void()> work);
+
+/// Asked by host work that waits for others (collectives): true once the device has failed, or the host destroys its
+/// streams on the way of an exception. The work then throws instead of keeping everybody from ending.
+bool interrupted();
 
 /// Page-locked host memory, which copies reach without a detour. Move-only; does_not_fit if the system refuses.
 class PinnedMemory {

@@ -1,0 +1,108 @@
+#pragma once
+// What the streams of a CUDA device share, and the handles of CUDA's own objects.
+#include <array>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sherd/base/log.hpp"
+#include "sherd/device/cuda/device.hpp"
+#include "sherd/device/cuda/stream.hpp"
+
+namespace sherd::cuda {
+
+/// An owned handle of CUDA's: kDestroy is called once, and says in the log what it could not do.
+template <class Handle, cudaError_t (*kDestroy)(Handle)>
+class Owned {
+ public:
+  Owned() = default;
+  explicit Owned(Handle handle) : handle_(handle) {}
+  ~Owned() {
+    if (handle_ == nullptr) return;
+    if (const cudaError_t rc = kDestroy(handle_); rc != cudaSuccess) log::warn("CUDA: {}", cudaGetErrorString(rc));
+  }
+  Owned(Owned&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Owned& operator=(Owned&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  Handle get() const { return handle_; }
+
+ private:
+  Handle handle_ = nullptr;
+};
+using OwnedStream = Owned<cudaStream_t, &cudaStreamDestroy>;
+using OwnedEvent = Owned<cudaEvent_t, &cudaEventDestroy>;
+OwnedEvent make_event(unsigned flags);
+
+struct DeviceState {
+  DeviceFacts facts;
+  std::string name;  // "NVIDIA H100 80GB HBM3"
+  bool debug = false;
+  PinnedMemory trouble_memory;
+  Trouble* host_trouble = nullptr;
+  Trouble* device_trouble = nullptr;
+
+  /// What has been enqueued last, for errors that come late.
+  static constexpr std::size_t kLastOps = 8;
+  std::array<std::string, kLastOps> last_ops;
+  std::size_t ops = 0;
+  std::vector<const char*> ranges;  // entered, not yet left
+
+  /// The first error of host work: what comes after it is skipped.
+  std::atomic<bool> failed{false};
+  std::mutex error_mutex;
+  std::exception_ptr error;
+
+  void note(const char* op);
+  std::string last_enqueued() const;
+  void fail(std::exception_ptr e);
+  /// Throws the first error of host work, or what a kernel found wrong with its data.
+  void rethrow();
+};
+
+class CudaEvent final : public sherd::Event {
+ public:
+  CudaEvent() : event(make_event(cudaEventDisableTiming)) {}
+  OwnedEvent event;
+};
+
+class CudaStream final : public sherd::Stream {
+ public:
+  CudaStream(std::shared_ptr<DeviceState> state, std::string name, StreamKind kind);
+  ~CudaStream() override;
+  void record(sherd::Event& event) override;
+  void wait(const sherd::Event& event, std::source_location at) override;
+  void synchronize() override;
+  void enter(const char* what) override;
+  void leave() override;
+  const std::string& name() const override { return name_; }
+  double seconds_waited() const override { return seconds_waited_; }
+
+  cudaStream_t native() const { return stream_.get(); }
+  DeviceState& state() const { return *state_; }
+  const std::shared_ptr<DeviceState>& shared_state() const { return state_; }
+
+ private:
+  void check_work(cudaError_t rc) const;
+  void add_waits();
+
+  std::shared_ptr<DeviceState> state_;
+  std::string name_;
+  OwnedStream stream_;
+  /// Events around each wait since the last synchronize(): their distance is the time waited.
+  std::vector<std::pair<OwnedEvent, OwnedEvent>> around_waits_;
+  std::size_t waits_ = 0;
+  double seconds_waited_ = 0;
+};
+
+CudaStream& stream_of(sherd::Stream& s);
+
+/// Ranges of NVTX, which profilers show (ranges.cpp).
+void push_range(const char* what);
+void pop_range();
+
+}  // namespace sherd::cuda

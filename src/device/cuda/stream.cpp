@@ -1,0 +1,159 @@
+// Streams, events, and host work in a stream.
+#include <fmt/ranges.h>
+
+#include <memory>
+
+#include "state.hpp"
+
+namespace sherd::cuda {
+namespace {
+
+thread_local const DeviceState* running_for = nullptr;  // the device whose host work this thread does
+
+struct HostWork {
+  std::shared_ptr<DeviceState> state;
+  std::function<void()> work;
+};
+
+/// CUDA calls it when the stream has come so far; C has no exceptions, so the state keeps them.
+void run_host_work(void* data) {
+  const std::unique_ptr<HostWork> mine(static_cast<HostWork*>(data));
+  if (mine->state->failed.load(std::memory_order_acquire)) return;
+  running_for = mine->state.get();
+  try {
+    mine->work();
+  } catch (...) {
+    mine->state->fail(std::current_exception());
+  }
+  running_for = nullptr;
+}
+
+OwnedStream make_stream(StreamKind kind) {
+  int least = 0, greatest = 0;
+  CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  cudaStream_t stream = nullptr;
+  const int priority = kind == StreamKind::communication ? greatest : least;
+  CUDA_CHECK(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, priority));
+  return OwnedStream(stream);
+}
+
+}  // namespace
+
+OwnedEvent make_event(unsigned flags) {
+  cudaEvent_t event = nullptr;
+  CUDA_CHECK(cudaEventCreateWithFlags(&event, flags));
+  return OwnedEvent(event);
+}
+
+void DeviceState::note(const char* op) {
+  std::string& text = last_ops[ops++ % kLastOps];
+  text.clear();
+  for (const char* range : ranges) text.append(range).append(" / ");
+  text.append(op);
+}
+
+std::string DeviceState::last_enqueued() const {
+  std::string out;
+  for (std::size_t i = ops > kLastOps ? ops - kLastOps : 0; i < ops; ++i)
+    out.append(out.empty() ? "" : ", ").append(last_ops[i % kLastOps]);
+  return out;
+}
+
+void DeviceState::fail(std::exception_ptr e) {
+  const std::lock_guard lock(error_mutex);
+  if (!error) error = std::move(e);
+  failed.store(true, std::memory_order_release);
+}
+
+CudaStream::CudaStream(std::shared_ptr<DeviceState> state, std::string name, StreamKind kind)
+    : state_(std::move(state)), name_(std::move(name)), stream_(make_stream(kind)) {}
+
+CudaStream::~CudaStream() {
+  if (std::uncaught_exceptions() > 0) {
+    state_->fail(std::make_exception_ptr(Error(ExitCode::internal, "the host gave up")));  // host work has no reader
+  }
+  if (const cudaError_t rc = cudaStreamSynchronize(native()); rc != cudaSuccess && std::uncaught_exceptions() == 0)
+    log::warn("stream {}: {}", name_, cudaGetErrorString(rc));
+}
+
+void CudaStream::record(sherd::Event& event) {
+  CUDA_CHECK(cudaEventRecord(dynamic_cast<CudaEvent&>(event).event.get(), native()));
+}
+
+void CudaStream::wait(const sherd::Event& event, std::source_location) {
+  if (waits_ == around_waits_.size())
+    around_waits_.emplace_back(make_event(cudaEventDefault), make_event(cudaEventDefault));
+  const auto& [before, after] = around_waits_[waits_++];
+  CUDA_CHECK(cudaEventRecord(before.get(), native()));
+  CUDA_CHECK(cudaStreamWaitEvent(native(), dynamic_cast<const CudaEvent&>(event).event.get(), 0));
+  CUDA_CHECK(cudaEventRecord(after.get(), native()));
+}
+
+void CudaStream::synchronize() {
+  const cudaError_t rc = cudaStreamSynchronize(native());
+  state_->rethrow();  // what host work or a kernel said of it, rather than CUDA
+  check_work(rc);
+  add_waits();
+}
+
+void CudaStream::check_work(cudaError_t rc) const {
+  if (rc == cudaSuccess) return;
+  cuda_check(rc,
+             fmt::format("stream {} of {} (enqueued last: {})", name_, state_->name, state_->last_enqueued()).c_str());
+}
+
+void CudaStream::add_waits() {
+  for (std::size_t i = 0; i < waits_; ++i) {
+    float milliseconds = 0;
+    CUDA_CHECK(cudaEventElapsedTime(&milliseconds, around_waits_[i].first.get(), around_waits_[i].second.get()));
+    seconds_waited_ += static_cast<double>(milliseconds) / 1e3;
+  }
+  waits_ = 0;
+}
+
+void CudaStream::enter(const char* what) {
+  state_->ranges.push_back(what);
+  push_range(what);
+}
+
+void CudaStream::leave() {
+  state_->ranges.pop_back();
+  pop_range();
+}
+
+CudaStream& stream_of(sherd::Stream& s) {
+  return dynamic_cast<CudaStream&>(s);
+}
+
+cudaStream_t native(sherd::Stream& s) {
+  return stream_of(s).native();
+}
+const DeviceFacts& facts(sherd::Stream& s) {
+  return stream_of(s).state().facts;
+}
+Trouble* trouble(sherd::Stream& s) {
+  return stream_of(s).state().device_trouble;
+}
+
+void ran(sherd::Stream& s, const char* op) {
+  CudaStream& stream = stream_of(s);
+  stream.state().note(op);
+  if (!stream.state().debug) return;
+  const cudaError_t rc = cudaStreamSynchronize(stream.native());
+  stream.state().rethrow();
+  cuda_check(rc, stream.state().last_ops[(stream.state().ops - 1) % DeviceState::kLastOps].c_str());
+}
+
+void enqueue_host(sherd::Stream& s, const char* op, std::function<void()> work) {
+  CudaStream& stream = stream_of(s);
+  auto data = std::make_unique<HostWork>(stream.shared_state(), std::move(work));
+  cuda_check(cudaLaunchHostFunc(stream.native(), &run_host_work, data.get()), op);
+  static_cast<void>(data.release());  // run_host_work deletes it
+  ran(s, op);
+}
+
+bool interrupted() {
+  return running_for != nullptr && running_for->failed.load(std::memory_order_acquire);
+}
+
+}  // namespace sherd::cuda
