@@ -1,0 +1,18 @@
+#pragma once
+// The threads of a block as fibers on one thread of the host.
+#include <functional>
+#include <random>
+
+#include "cuda_runtime.h"
+
+namespace emulation {
+
+/// Runs `thread` for every thread of every block of the grid on the calling thread. `number`: of the launch, which
+/// chooses the order in which threads take their turns. Throws std::runtime_error for a barrier that not all threads
+/// reach.
+void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, std::uint64_t number,
+              const std::function<void()>& thread);
+
+constexpr std::size_t kSharedBytes = 227 << 10;  // the most that a block may have: sm_90's
+
+}  // namespace emulation

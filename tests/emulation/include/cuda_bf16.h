@@ -1,0 +1,2 @@
+#pragma once
+// Nothing: what the sources take from this header of CUDA's is in ptx.cuh.

@@ -1,0 +1,312 @@
+// The host's side of the emulated runtime: streams as threads, events as tickets, device memory behind a protection
+// key.
+#include <sys/mman.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "fibers.hpp"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Ticket {
+  std::atomic<bool> passed{false};
+  Clock::time_point when;
+};
+
+/// Once a kernel has failed everything fails, as on a device.
+std::atomic<int> sticky{cudaSuccess};
+std::atomic<std::uint64_t> launches{0};
+
+std::mutex memory_mutex;
+std::map<void*, std::size_t> allocations;
+std::size_t allocated = 0;
+
+long environment(const char* name, long otherwise) {
+  const char* text = std::getenv(name);
+  return text ? std::atol(text) : otherwise;
+}
+std::size_t capacity() {
+  return static_cast<std::size_t>(environment("EMULATED_CUDA_BYTES", 2l << 30));
+}
+
+/// Device memory is behind this key; only streams' threads may touch it. -1 where the processor has none.
+int device_key() {
+  static const int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
+  return key;
+}
+
+}  // namespace
+
+struct CUevent_st {
+  std::shared_ptr<Ticket> latest;
+};
+
+struct CUstream_st {
+  CUstream_st() : thread([this] { main(); }) {}
+  ~CUstream_st() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    wake.notify_all();
+    thread.join();
+  }
+  void push(std::function<void()> work) {
+    {
+      const std::lock_guard lock(mutex);
+      queue.push_back(std::move(work));
+    }
+    wake.notify_all();
+  }
+  void main() {
+    if (device_key() >= 0) pkey_set(device_key(), 0);
+    for (;;) {
+      std::function<void()> work;
+      {
+        std::unique_lock lock(mutex);
+        wake.wait(lock, [this] { return stopping || !queue.empty(); });
+        if (queue.empty()) return;
+        work = std::move(queue.front());
+        queue.pop_front();
+      }
+      work();
+    }
+  }
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::deque<std::function<void()>> queue;
+  bool stopping = false;
+  std::thread thread;
+};
+
+namespace {
+
+cudaError_t state() {
+  return static_cast<cudaError_t>(sticky.load());
+}
+
+/// Work that is skipped once something has failed.
+cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (state() != cudaSuccess) return state();
+  stream->push([work = std::move(work)] {
+    if (state() == cudaSuccess) work();
+  });
+  return cudaSuccess;
+}
+
+}  // namespace
+
+/// EMULATED_CUDA_FAILS_WITH: the error that launch EMULATED_CUDA_FAILS_AT of the process ends in.
+cudaError_t emulation::launch(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+  return enqueue(config.stream, [config, thread = std::move(thread), number = launches++] {
+    try {
+      if (static_cast<long>(number) == environment("EMULATED_CUDA_FAILS_AT", -1)) {
+        sticky = static_cast<int>(environment("EMULATED_CUDA_FAILS_WITH", cudaErrorLaunchFailure));
+        return;
+      }
+      run_grid(config.gridDim, config.blockDim, config.dynamicSmemBytes, number, thread);
+    } catch (const std::exception& e) {
+      std::fprintf(stderr, "emulated kernel: %s\n", e.what());
+      sticky = cudaErrorLaunchFailure;
+    }
+  });
+}
+
+const char* cudaGetErrorName(cudaError_t e) {
+  switch (e) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
+    case cudaErrorECCUncorrectable:
+      return "cudaErrorECCUncorrectable";
+    default:
+      return "cudaErrorUnknown";
+  }
+}
+const char* cudaGetErrorString(cudaError_t e) {
+  return e == cudaErrorMemoryAllocation ? "out of memory"
+         : e == cudaErrorLaunchFailure  ? "unspecified launch failure"
+                                        : "an error";
+}
+cudaError_t cudaGetLastError() {
+  return state();
+}
+cudaError_t cudaPeekAtLastError() {
+  return state();
+}
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = static_cast<int>(environment("EMULATED_CUDA_DEVICES", 1));
+  return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+cudaError_t cudaSetDevice(int) {
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {};
+  std::snprintf(p->name, sizeof p->name, "Emulated GPU");
+  const long capability = environment("EMULATED_CUDA_CAPABILITY", 90);
+  p->major = static_cast<int>(capability / 10);
+  p->minor = static_cast<int>(capability % 10);
+  p->multiProcessorCount = 4;
+  p->totalGlobalMem = capacity();
+  p->sharedMemPerBlockOptin = emulation::kSharedBytes;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = 0;
+  return cudaErrorInvalidValue;
+}
+cudaError_t cudaDeviceGetPCIBusId(char* text, int bytes, int device) {
+  std::snprintf(text, static_cast<std::size_t>(bytes), "0000:%02x:00.0", device + 1);
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* v) {
+  *v = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* v) {
+  *v = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  const std::lock_guard lock(memory_mutex);
+  *total = capacity();
+  *free = capacity() - allocated;
+  return cudaSuccess;
+}
+cudaError_t cudaMalloc(void** out, std::size_t bytes) {
+  const std::lock_guard lock(memory_mutex);
+  const std::size_t length = (bytes + 4095) / 4096 * 4096;
+  if (allocated + length > capacity()) return cudaErrorMemoryAllocation;
+  void* data =
+      mmap(nullptr, std::max<std::size_t>(length, 4096), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return cudaErrorMemoryAllocation;
+  if (device_key() >= 0) pkey_mprotect(data, length, PROT_READ | PROT_WRITE, device_key());
+  allocations[data] = length;
+  allocated += length;
+  *out = data;
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* data) {
+  const std::lock_guard lock(memory_mutex);
+  const auto found = allocations.find(data);
+  if (found == allocations.end()) return data == nullptr ? cudaSuccess : cudaErrorInvalidValue;
+  munmap(data, found->second);
+  allocated -= found->second;
+  allocations.erase(found);
+  return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void** out, std::size_t bytes, unsigned) {
+  *out = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  return *out ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void* data) {
+  std::free(data);
+  return cudaSuccess;
+}
+cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
+  *device = host;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  *least = 0;
+  *greatest = -5;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* out, unsigned, int) {
+  *out = new CUstream_st;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  std::atomic<bool> done{false};
+  stream->push([&done] {
+    done = true;
+    done.notify_all();
+  });
+  done.wait(false);
+  return state();
+}
+cudaError_t cudaStreamQuery(cudaStream_t) {
+  return state();
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (event->latest) {
+    stream->push([ticket = event->latest] { ticket->passed.wait(false); });
+  }
+  return state();
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* out, unsigned) {
+  *out = new CUevent_st;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->latest = std::make_shared<Ticket>();
+  stream->push([ticket = event->latest] {
+    ticket->when = Clock::now();
+    ticket->passed = true;
+    ticket->passed.notify_all();
+  });
+  return state();
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->latest) event->latest->passed.wait(false);
+  return state();
+}
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t a, cudaEvent_t b) {
+  if (!a->latest || !b->latest) return cudaErrorInvalidValue;
+  *ms = std::chrono::duration<float, std::milli>(b->latest->when - a->latest->when).count();
+  return cudaSuccess;
+}
+/// Runs also after an error, with CUDA's own rule that it must not use device memory.
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void* data) {
+  stream->push([fn, data] {
+    if (device_key() >= 0) pkey_set(device_key(), PKEY_DISABLE_ACCESS);
+    fn(data);
+    if (device_key() >= 0) pkey_set(device_key(), 0);
+  });
+  return state();
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  return enqueue(stream, [=] { std::memmove(to, from, bytes); });
+}
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                              std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t stream) {
+  return enqueue(stream, [=] {
+    for (std::size_t i = 0; i < height; ++i)
+      std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch, width);
+  });
+}
+cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
+  return enqueue(stream, [=] { std::memset(to, value, bytes); });
+}
