@@ -9,4 +9,8 @@ std::unique_ptr<sherd::Ops> make_ops(Tensor) {
   throw usage_error("--device cuda: this build has no CUDA kernels; use --device cpu, or leave it out");
 }
 
+double measure_gemm_rate(sherd::Device&, DType) {
+  throw usage_error("--device cuda: this build has no CUDA kernels; use --device cpu, or leave it out");
+}
+
 }  // namespace sherd::cuda

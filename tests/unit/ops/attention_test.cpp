@@ -4,7 +4,7 @@
 
 #include "harness.hpp"
 
-namespace sherd::cpu {
+namespace sherd::ops_test {
 namespace {
 
 struct Case {
@@ -218,4 +218,4 @@ TEST(Attention, RefusesHeadsThatDoNotGroup) {
 }
 
 }  // namespace
-}  // namespace sherd::cpu
+}  // namespace sherd::ops_test

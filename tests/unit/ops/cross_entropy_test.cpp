@@ -2,7 +2,7 @@
 
 #include "harness.hpp"
 
-namespace sherd::cpu {
+namespace sherd::ops_test {
 namespace {
 
 struct Case {
@@ -140,4 +140,4 @@ TEST(CrossEntropy, RefusesTargetsOutsideTheVocabulary) {
 }
 
 }  // namespace
-}  // namespace sherd::cpu
+}  // namespace sherd::ops_test

@@ -1,6 +1,6 @@
 #include "harness.hpp"
 
-namespace sherd::cpu {
+namespace sherd::ops_test {
 namespace {
 
 TEST(Embedding, CopiesRows) {
@@ -68,4 +68,4 @@ TEST(Embedding, RefusesTokensOutsideTheVocabulary) {
 }
 
 }  // namespace
-}  // namespace sherd::cpu
+}  // namespace sherd::ops_test

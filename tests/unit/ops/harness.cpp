@@ -1,13 +1,13 @@
 #include "harness.hpp"
 
-#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "sherd/base/rng.hpp"
 
-namespace sherd::cpu {
+namespace sherd::ops_test {
 namespace {
 
 double rounded(double value, DType dtype) {
@@ -15,69 +15,94 @@ double rounded(double value, DType dtype) {
   return dtype == DType::bf16 ? static_cast<float>(bf16(f)) : f;
 }
 
-void put(const Tensor& t, std::int64_t at, double value) {
-  if (t.dtype == DType::f32) t.ptr<float>()[at] = static_cast<float>(value);
-  if (t.dtype == DType::bf16) t.ptr<bf16>()[at] = bf16(static_cast<float>(value));
-  if (t.dtype == DType::i32)
-    t.ptr<std::int32_t>()[at] = std::isnan(value) ? -(1 << 30) : static_cast<std::int32_t>(value);
+/// A test has one bench at a time; tensors are read and written through it.
+Bench* current = nullptr;
+
+std::uint32_t bits_from(double value, DType dtype) {
+  if (dtype == DType::f32) return std::bit_cast<std::uint32_t>(static_cast<float>(value));
+  if (dtype == DType::bf16) return bf16(static_cast<float>(value)).bits;
+  return static_cast<std::uint32_t>(std::isnan(value) ? -(1 << 30) : static_cast<std::int32_t>(value));
 }
 
-double get(const Tensor& t, std::int64_t at) {
-  if (t.dtype == DType::f32) return t.ptr<float>()[at];
-  if (t.dtype == DType::bf16) return static_cast<float>(t.ptr<bf16>()[at]);
-  return t.ptr<std::int32_t>()[at];
+double value_from(std::uint32_t bits, DType dtype) {
+  if (dtype == DType::f32) return std::bit_cast<float>(bits);
+  if (dtype == DType::bf16) return std::bit_cast<float>(bits << 16);
+  return static_cast<std::int32_t>(bits);
 }
 
-std::int64_t place(const Tensor& t, std::int64_t element) {
-  return element / t.cols() * t.row_stride + element % t.cols();
+/// Elements from t's first to its last, gaps between rows included, as they lie in memory.
+Tensor whole(const Tensor& t) {
+  return Tensor::make(t.data, t.dtype, {static_cast<std::int64_t>(t.extent() / size_of(t.dtype))});
+}
+
+void write(const Tensor& flat, const Values& values) {
+  std::vector<std::byte> bytes(flat.bytes());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint32_t bits = bits_from(values[i], flat.dtype);
+    std::memcpy(bytes.data() + i * size_of(flat.dtype), &bits, size_of(flat.dtype));
+  }
+  current->ops->upload(bytes, flat, *current->stream);
+  current->stream->synchronize();
 }
 
 }  // namespace
 
 Bench::Bench(int threads)
-    : device({.schedule = Schedule::in_order, .check_hazards = true, .threads = threads}),
-      stream(device.stream("compute", StreamKind::compute)),
-      arena(device.arena("test", std::size_t{96} << 20)),
-      workspace(arena.take(DType::f32, {kWorkspaceBytes / 4})),
-      ops(make_ops(workspace)) {
-  set_threads(threads);  // the stream runs its work on this thread
-  std::ranges::fill(workspace.as<float>(), std::numeric_limits<float>::quiet_NaN());
+    : device(test::make_test_device(threads)),
+      stream(device->stream("compute", StreamKind::compute)),
+      arena(device->arena("test", std::size_t{96} << 20)),
+      workspace(arena.take(DType::f32, {test::test_backend().workspace_bytes / 4})),
+      ops(test::test_backend().make_ops(workspace)) {
+  SHERD_CHECK(current == nullptr, "two benches at once");
+  current = this;
+  ops->fill(workspace, std::numeric_limits<float>::quiet_NaN(), *stream);
+}
+Bench::~Bench() {
+  current = nullptr;
 }
 
 Tensor Bench::tensor(DType dtype, std::initializer_list<std::int64_t> shape, const Values& values) {
   const Tensor t = arena.take(dtype, shape);
   SHERD_CHECK(t.numel() == static_cast<std::int64_t>(values.size()), "{} of {} values", t.describe(), values.size());
-  for (std::int64_t i = 0; i < t.numel(); ++i) put(t, i, values[static_cast<std::size_t>(i)]);
+  if (!values.empty()) write(whole(t), values);
   return t;
 }
 
 Tensor Bench::poison(DType dtype, std::initializer_list<std::int64_t> shape) {
   const Tensor t = arena.take(dtype, shape);
-  for (std::int64_t i = 0; i < t.numel(); ++i) put(t, i, std::numeric_limits<double>::quiet_NaN());
+  if (t.numel() > 0)
+    write(whole(t), Values(static_cast<std::size_t>(t.numel()), std::numeric_limits<double>::quiet_NaN()));
   return t;
 }
 
 Tensor Bench::strided(DType dtype, std::initializer_list<std::int64_t> shape, const Values& values, std::int64_t gap) {
-  const Tensor dense = Tensor::make(arena.take(dtype, {1}).data, dtype, shape);
-  const Tensor wide = poison(dtype, {dense.rows(), dense.cols() + gap});
-  Tensor t = dense;
-  t.data = wide.data;
-  t.row_stride = wide.row_stride;
-  for (std::int64_t i = 0; i < t.numel(); ++i) put(t, place(t, i), values[static_cast<std::size_t>(i)]);
+  Tensor t = Tensor::make(arena.take(dtype, {1}).data, dtype, shape);
+  const std::int64_t rows = t.rows(), cols = t.cols(), stride = cols + gap;
+  Values wide(static_cast<std::size_t>(rows * stride), std::numeric_limits<double>::quiet_NaN());
+  for (std::int64_t i = 0; i < t.numel(); ++i)
+    wide[static_cast<std::size_t>(i / cols * stride + i % cols)] = values[static_cast<std::size_t>(i)];
+  t.data = tensor(dtype, {rows, stride}, wide).data;
+  t.row_stride = stride;
   return t;
 }
 
-Values values_of(const Tensor& t) {
-  Values out(static_cast<std::size_t>(t.numel()));
-  for (std::int64_t i = 0; i < t.numel(); ++i) out[static_cast<std::size_t>(i)] = get(t, place(t, i));
+std::vector<std::uint32_t> bits_of(const Tensor& t) {
+  if (t.numel() == 0) return {};
+  const Tensor all = whole(t);
+  std::vector<std::byte> bytes(all.bytes());
+  current->ops->download(all, bytes, *current->stream);
+  current->stream->synchronize();
+  std::vector<std::uint32_t> out(static_cast<std::size_t>(t.numel()));
+  for (std::int64_t i = 0; i < t.numel(); ++i) {
+    const auto place = static_cast<std::size_t>(i / t.cols() * t.row_stride + i % t.cols());
+    std::memcpy(&out[static_cast<std::size_t>(i)], bytes.data() + place * size_of(t.dtype), size_of(t.dtype));
+  }
   return out;
 }
 
-std::vector<std::uint32_t> bits_of(const Tensor& t) {
-  std::vector<std::uint32_t> out(static_cast<std::size_t>(t.numel()));
-  for (std::int64_t i = 0; i < t.numel(); ++i)
-    std::memcpy(&out[static_cast<std::size_t>(i)], t.data + place(t, i) * static_cast<std::int64_t>(size_of(t.dtype)),
-                size_of(t.dtype));
+Values values_of(const Tensor& t) {
+  Values out;
+  for (const std::uint32_t bits : bits_of(t)) out.push_back(value_from(bits, t.dtype));
   return out;
 }
 
@@ -101,6 +126,7 @@ double relative_error(const Values& a, const Values& b) {
 }
 
 double tolerance(DType dtype) {
+  if (test::tests_cuda()) return dtype == DType::bf16 ? 1e-2 : 1e-5;
   return dtype == DType::bf16 ? 4e-3 : 1e-6;
 }
 
@@ -123,4 +149,4 @@ double dot(const Values& a, const Values& b) {
   return sum;
 }
 
-}  // namespace sherd::cpu
+}  // namespace sherd::ops_test

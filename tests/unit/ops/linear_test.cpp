@@ -2,7 +2,7 @@
 
 #include "harness.hpp"
 
-namespace sherd::cpu {
+namespace sherd::ops_test {
 namespace {
 
 /// c (m, n) = sum over k of a(i, k) b(k, j), both given as functions of indices into row-major values.
@@ -136,14 +136,5 @@ TEST(Linear, RefusesOtherShapesAndTypes) {
   EXPECT_THROW(t.ops->linear(x, Tensor{}, y, *t.stream), Error);
 }
 
-TEST(GemmRate, IsARate) {
-  set_threads(2);
-  for (const DType dtype : kActs) {
-    const double rate = measure_gemm_rate(dtype);
-    EXPECT_GT(rate, 1e9);
-    EXPECT_LT(rate, 1e14);
-  }
-}
-
 }  // namespace
-}  // namespace sherd::cpu
+}  // namespace sherd::ops_test

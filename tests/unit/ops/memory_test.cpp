@@ -4,7 +4,7 @@
 #include "harness.hpp"
 #include "sherd/base/rng.hpp"
 
-namespace sherd::cpu {
+namespace sherd::ops_test {
 namespace {
 
 constexpr std::int64_t kMany = 40001;  // more than one block, and a tail
@@ -94,4 +94,4 @@ TEST(Memory, InitializeIsAFunctionOfTheElement) {
 }
 
 }  // namespace
-}  // namespace sherd::cpu
+}  // namespace sherd::ops_test

@@ -2,7 +2,7 @@
 
 #include "harness.hpp"
 
-namespace sherd::cpu {
+namespace sherd::ops_test {
 namespace {
 
 constexpr float kEps = 1e-5f;
@@ -130,4 +130,4 @@ TEST(RmsNorm, ThreadsDoNotChangeBits) {
 }
 
 }  // namespace
-}  // namespace sherd::cpu
+}  // namespace sherd::ops_test

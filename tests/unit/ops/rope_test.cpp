@@ -3,7 +3,7 @@
 
 #include "harness.hpp"
 
-namespace sherd::cpu {
+namespace sherd::ops_test {
 namespace {
 
 constexpr std::int64_t kPositions = 50;
@@ -98,4 +98,4 @@ TEST(Rope, RefusesPositionsBeyondTheTable) {
 }
 
 }  // namespace
-}  // namespace sherd::cpu
+}  // namespace sherd::ops_test

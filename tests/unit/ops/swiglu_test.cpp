@@ -2,7 +2,7 @@
 
 #include "harness.hpp"
 
-namespace sherd::cpu {
+namespace sherd::ops_test {
 namespace {
 
 /// (N, F) from (N, 2 F).
@@ -72,4 +72,4 @@ TEST(SwiGlu, GradientInBf16IsTheOneInF32) {
 }
 
 }  // namespace
-}  // namespace sherd::cpu
+}  // namespace sherd::ops_test

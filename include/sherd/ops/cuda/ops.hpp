@@ -7,8 +7,14 @@
 
 namespace sherd::cuda {
 
-/// Every function of Ops on streams of a cuda::Device. `workspace`: device memory of cpu::kWorkspaceBytes (f32, flat).
-/// Usage error in a build without CUDA.
+constexpr std::int64_t kWorkspaceBytes = 64 << 20;
+
+/// Every function of Ops on streams of a cuda::Device. `workspace`: device memory of kWorkspaceBytes (f32, flat). Usage
+/// error in a build without CUDA.
 std::unique_ptr<sherd::Ops> make_ops(Tensor workspace);
+
+/// The rate that this device's products reach now, in FLOP/s: the MFU denominator. Takes device memory while it
+/// measures. Usage error in a build without CUDA.
+double measure_gemm_rate(sherd::Device& device, DType dtype);
 
 }  // namespace sherd::cuda

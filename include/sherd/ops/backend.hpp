@@ -1,0 +1,20 @@
+#pragma once
+// Backend: what makes the Ops of a device, and the memory they want. The plan and the run ask here, so that both take
+// the same bytes.
+#include <memory>
+#include <string_view>
+
+#include "sherd/ops/ops.hpp"
+
+namespace sherd {
+
+struct Backend {
+  std::string_view name;             // as in --device: "cpu", "cuda"
+  std::int64_t workspace_bytes = 0;  // of the slab that make_ops is given (f32, flat), from the persistent arena
+  std::unique_ptr<Ops> (*make_ops)(Tensor workspace) = nullptr;  // usage error if this build has no such backend
+};
+
+/// Of --device: "cuda" has its own, anything else is the CPU's.
+const Backend& backend_of(std::string_view device);
+
+}  // namespace sherd

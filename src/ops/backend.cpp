@@ -1,0 +1,13 @@
+#include "sherd/ops/backend.hpp"
+
+#include "sherd/ops/cuda/ops.hpp"
+
+namespace sherd {
+
+const Backend& backend_of(std::string_view device) {
+  static constexpr Backend kCpu{"cpu", cpu::kWorkspaceBytes, &cpu::make_ops};
+  static constexpr Backend kCuda{"cuda", cuda::kWorkspaceBytes, &cuda::make_ops};
+  return device == kCuda.name ? kCuda : kCpu;
+}
+
+}  // namespace sherd

@@ -1,0 +1,59 @@
+// Causal attention of packed documents, forward and backward: the checks, and which kernel runs a call. The kernels:
+// attention_flash*.cu, Dao, arXiv:2307.08691, and attention_plain*.cu; decoding has its own file.
+#include "attention.hpp"
+#include "ops.hpp"
+#include "sherd/device/cuda/stream.hpp"
+#include "vector.cuh"
+
+namespace sherd::cuda {
+namespace {
+
+struct AttentionKernel {
+  void (*forward)(const AttentionCall&, Stream&);
+  void (*backward)(const AttentionCall&, Stream&);
+  DType dtype;
+  std::int64_t max_dim, dim_multiple;
+  bool packed_rows;  // every row begins at a multiple of 16 bytes
+  int capability;    // the least compute capability
+};
+
+/// The best first: a call is run by the first row that takes it. cuDNN's place is above flash from compute
+/// capability 9.0 on, where others measured it at 1.7 to 2.3 times the speed of FlashAttention-2, and below it on 8.x,
+/// at 0.8 times.
+constexpr AttentionKernel kKernels[] = {
+    // tensor cores take bf16, in 16-byte packs of 8
+    {flash_attention, flash_attention_grad, DType::bf16, kFlashMaxDim, kFlashDimMultiple, true, 80},
+    // the rest; f32 has no tensor cores of its precision
+    {plain_attention, plain_attention_grad, DType::bf16, kPlainMaxDim, 1, false, 0},
+    {plain_attention, plain_attention_grad, DType::f32, kPlainMaxDim, 1, false, 0},
+};
+
+const AttentionKernel& kernel_for(const AttentionCall& call, Stream& s) {
+  const std::int64_t dim = call.shape.heads.dim;
+  const bool packed = packs(call.qkv) && packs(call.out) && packs(call.dout) && packs(call.dqkv);
+  for (const AttentionKernel& kernel : kKernels) {
+    if (kernel.dtype == call.qkv.dtype && dim <= kernel.max_dim && dim % kernel.dim_multiple == 0 &&
+        (packed || !kernel.packed_rows) && facts(s).compute_capability >= kernel.capability)
+      return kernel;
+  }
+  throw usage_error("attention with heads of {}: the CUDA backend takes heads up to {}; use --device cpu", dim,
+                    kPlainMaxDim);
+}
+
+}  // namespace
+
+void OpsImpl::attention(Tensor qkv, Tensor doc_start, Heads heads, Tensor out, Tensor lse, Stream& s) {
+  const AttentionShape shape = attention_shape(qkv, doc_start, heads, out, lse);
+  const AttentionCall call{shape, qkv, doc_start, out, lse, {}, {}, {}};
+  kernel_for(call, s).forward(call, s);
+}
+
+void OpsImpl::attention_grad(Tensor dout, Tensor qkv, Tensor doc_start, Heads heads, Tensor out, Tensor lse,
+                             Tensor delta, Tensor dqkv, Stream& s) {
+  const AttentionShape shape = attention_shape(qkv, doc_start, heads, out, lse);
+  check_attention_grad(dout, qkv, out, lse, delta, dqkv);
+  const AttentionCall call{shape, qkv, doc_start, out, lse, dout, delta, dqkv};
+  kernel_for(call, s).backward(call, s);
+}
+
+}  // namespace sherd::cuda

@@ -1,0 +1,42 @@
+#include "gemm_probe.hpp"
+
+#include "launch.cuh"
+#include "vector.cuh"
+
+namespace sherd::cuda {
+namespace {
+
+/// Grid: blocks of 256 threads, an element each. Deterministic.
+template <class T>
+__global__ void fill_kernel(T* to, std::int64_t n) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  std::uint64_t x = static_cast<std::uint64_t>(i) * 0x9e3779b97f4a7c15u;
+  x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
+  to[i] = from_f32<T>(static_cast<float>(static_cast<std::int32_t>(x >> 32)) / 2147483648.0f);
+}
+
+/// Grid: blocks of 256 threads, a 16-bit word each. All that write, write 1: deterministic.
+__global__ void compare_kernel(const std::uint16_t* x, const std::uint16_t* y, std::int64_t n, std::int32_t* flag) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < n && x[i] != y[i]) *flag = 1;
+}
+
+}  // namespace
+
+void fill_unevenly(Tensor t, Stream& s) {
+  const std::int64_t n = t.numel();
+  if (t.dtype == DType::bf16) {
+    launch(s, "fill_unevenly", fill_kernel<bf16>, Grid{.x = div_up(n, 256)}, t.as<bf16>().data(), n);
+  } else {
+    launch(s, "fill_unevenly", fill_kernel<float>, Grid{.x = div_up(n, 256)}, t.as<float>().data(), n);
+  }
+}
+
+void compare_bits(Tensor x, Tensor y, Tensor flag, Stream& s) {
+  const auto n = static_cast<std::int64_t>(x.bytes() / sizeof(std::uint16_t));
+  launch(s, "compare_bits", compare_kernel, Grid{.x = div_up(n, 256)}, reinterpret_cast<const std::uint16_t*>(x.data),
+         reinterpret_cast<const std::uint16_t*>(y.data), n, flag.ptr<std::int32_t>());
+}
+
+}  // namespace sherd::cuda

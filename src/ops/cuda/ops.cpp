@@ -1,0 +1,19 @@
+#include "ops.hpp"
+
+#include "sherd/ops/cuda/ops.hpp"
+
+namespace sherd::cuda {
+
+OpsImpl::OpsImpl(Tensor workspace)
+    : scratch_(workspace.flat(workspace.numel() / 2, workspace.numel() / 2)),
+      gemm_(workspace.flat(0, workspace.numel() / 2)) {
+  SHERD_CHECK(workspace.dtype == DType::f32 && workspace.numel() == kWorkspaceBytes / 4, "workspace of {}",
+              workspace.describe());
+}
+OpsImpl::~OpsImpl() = default;
+
+std::unique_ptr<sherd::Ops> make_ops(Tensor workspace) {
+  return std::make_unique<OpsImpl>(workspace);
+}
+
+}  // namespace sherd::cuda

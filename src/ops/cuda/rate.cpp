@@ -1,0 +1,62 @@
+// The rate of products: what MFU is a share of.
+#include <algorithm>
+#include <array>
+
+#include "gemm.hpp"
+#include "sherd/device/cuda/stream.hpp"
+#include "sherd/ops/cuda/ops.hpp"
+
+namespace sherd::cuda {
+namespace {
+
+constexpr std::int64_t kSide = 8192;  // of square matrices: large enough for every device's best
+constexpr int kRuns = 5, kProductsPerRun = 4;
+
+/// An owned event with a time.
+class Mark {
+ public:
+  Mark() { CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventDefault)); }
+  ~Mark() { static_cast<void>(cudaEventDestroy(event_)); }
+  Mark(const Mark&) = delete;
+  Mark& operator=(const Mark&) = delete;
+  void set(Stream& s) { CUDA_CHECK(cudaEventRecord(event_, native(s))); }
+  double seconds_since(const Mark& earlier) const {
+    float milliseconds = 0;
+    CUDA_CHECK(cudaEventElapsedTime(&milliseconds, earlier.event_, event_));
+    return static_cast<double>(milliseconds) / 1e3;
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+}  // namespace
+
+double measure_gemm_rate(sherd::Device& device, DType dtype) {
+  const std::size_t matrix = kSide * kSide * size_of(dtype);
+  Arena arena = device.arena("products, measured", 3 * matrix + kWorkspaceBytes / 2 + 4096);
+  const auto stream = device.stream("rate", StreamKind::compute);
+  const Tensor workspace = arena.take(DType::f32, {kWorkspaceBytes / 8});
+  const Product product{arena.take(dtype, {kSide, kSide}),
+                        arena.take(dtype, {kSide, kSide}),
+                        arena.take(dtype, {kSide, kSide}),
+                        false,
+                        true,
+                        0};
+  // Not zeros: a device that multiplies them draws less power, and so runs faster than it will.
+  for (const Tensor& t : {product.a, product.b}) CUDA_CHECK(cudaMemsetAsync(t.data, 0x3d, t.bytes(), native(*stream)));
+  Gemm gemm(workspace);
+  std::array<double, kRuns> rates{};
+  Mark begin, end;
+  for (double& rate : rates) {
+    begin.set(*stream);
+    for (int i = 0; i < kProductsPerRun; ++i) gemm.multiply(product, "gemm rate", *stream);
+    end.set(*stream);
+    stream->synchronize();
+    rate = 2.0 * kSide * kSide * kSide * kProductsPerRun / end.seconds_since(begin);
+  }
+  std::sort(rates.begin(), rates.end());
+  return rates[kRuns / 2];
+}
+
+}  // namespace sherd::cuda

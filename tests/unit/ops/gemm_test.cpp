@@ -1,0 +1,216 @@
+// What Gemm and the search ask of cuBLASLt, seen by a library that the test invents (fake_cublas_lt.hpp).
+#include "../../../src/ops/cuda/gemm.hpp"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "../../../src/ops/cuda/gemm_search.hpp"
+#include "fake_cublas_lt.hpp"
+#include "sherd/base/error.hpp"
+#include "sherd/base/narrow.hpp"
+
+namespace sherd::cuda {
+namespace {
+
+using ops_test::fake;
+
+class NoStream : public Stream {
+ public:
+  void record(Event&) override {}
+  void wait(const Event&, std::source_location) override {}
+  void synchronize() override {}
+  const std::string& name() const override { return name_; }
+  double seconds_waited() const override { return 0; }
+
+ private:
+  std::string name_ = "none";
+};
+
+/// Memory on a 256-byte boundary.
+class Memory {
+ public:
+  explicit Memory(std::size_t bytes = 1 << 20) : bytes_(bytes + 256) {}
+  std::byte* at(std::size_t offset = 0) {
+    return bytes_.data() + (256 - reinterpret_cast<std::uintptr_t>(bytes_.data()) % 256) % 256 + offset;
+  }
+  Tensor slab() { return Tensor::make(at(), DType::f32, {narrow<std::int64_t>((bytes_.size() - 256) / 4)}); }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+class GemmTest : public ::testing::Test {
+ protected:
+  GemmTest() {
+    fake() = {};
+    fake().algorithms = {{.id = 1}};
+  }
+
+  Tensor matrix(Memory& memory, DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t gap = 0) {
+    Tensor t = Tensor::make(memory.at(), dtype, {rows, cols});
+    t.row_stride = cols + gap;
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < cols; ++j) set(t, i, j, static_cast<float>((7 * i + 3 * j) % 5 - 2));
+    return t;
+  }
+  static void set(const Tensor& t, std::int64_t i, std::int64_t j, float value) {
+    const std::int64_t at = i * t.row_stride + j;
+    t.dtype == DType::f32 ? void(t.ptr<float>()[at] = value) : void(t.ptr<bf16>()[at] = bf16(value));
+  }
+  static float get(const Tensor& t, std::int64_t i, std::int64_t j) {
+    const std::int64_t at = i * t.row_stride + j;
+    return t.dtype == DType::f32 ? t.ptr<float>()[at] : static_cast<float>(t.ptr<bf16>()[at]);
+  }
+
+  Memory work_, a_, b_, out_;
+  NoStream stream_;
+};
+
+TEST_F(GemmTest, MultipliesEveryTransposeDtypeAndStride) {
+  Gemm gemm(work_.slab());
+  const std::int64_t m = 7, n = 5, k = 9;
+  for (const auto& [in, out_type] :
+       {std::pair{DType::f32, DType::f32}, {DType::bf16, DType::bf16}, {DType::bf16, DType::f32}})
+    for (const bool ta : {false, true})
+      for (const bool tb : {false, true})
+        for (const std::int64_t gap : {0, 3})
+          for (const float beta : {0.0f, 1.0f, 2.0f}) {
+            const Tensor a = matrix(a_, in, ta ? k : m, ta ? m : k, gap);
+            const Tensor b = matrix(b_, in, tb ? n : k, tb ? k : n, gap);
+            const Tensor out = matrix(out_, out_type, m, n, gap);
+            std::vector<float> expected;
+            for (std::int64_t i = 0; i < m; ++i)
+              for (std::int64_t j = 0; j < n; ++j) {
+                float sum = beta * get(out, i, j);
+                for (std::int64_t x = 0; x < k; ++x)
+                  sum += (ta ? get(a, x, i) : get(a, i, x)) * (tb ? get(b, j, x) : get(b, x, j));
+                expected.push_back(sum);
+                if (beta == 0) set(out, i, j, std::numeric_limits<float>::quiet_NaN());
+              }
+            gemm.multiply({a, b, out, ta, tb, beta}, "test", stream_);
+            for (std::int64_t i = 0; i < m; ++i)
+              for (std::int64_t j = 0; j < n; ++j)
+                ASSERT_EQ(get(out, i, j), expected[static_cast<std::size_t>(i * n + j)])
+                    << i << ' ' << j << ' ' << ta << tb;
+            EXPECT_EQ(fake().pedantic, in == DType::f32);
+          }
+}
+
+TEST_F(GemmTest, PlansAShapeOnce) {
+  Gemm gemm(work_.slab());
+  const Product p{matrix(a_, DType::f32, 4, 4), matrix(b_, DType::f32, 4, 4), matrix(out_, DType::f32, 4, 4)};
+  for (int i = 0; i < 3; ++i) gemm.multiply(p, "test", stream_);
+  EXPECT_EQ(fake().heuristics, 1);
+  EXPECT_EQ(gemm.met(), std::vector{key_of(p, "test")});
+}
+
+TEST_F(GemmTest, TellsTheLibraryTheRealAlignments) {
+  Gemm gemm(work_.slab());
+  Product p{matrix(a_, DType::bf16, 4, 4), matrix(b_, DType::bf16, 4, 4), matrix(out_, DType::bf16, 4, 4)};
+  p.a.data += 2;
+  p.b.data += 48;
+  gemm.multiply(p, "test", stream_);
+  EXPECT_EQ(fake().alignments, (std::vector<std::uint32_t>{16, 2, 256, 256}));  // the library's A is our b
+}
+
+TEST_F(GemmTest, SumsOfNothingNeedNoLibrary) {
+  Gemm gemm(work_.slab());
+  const Tensor out = matrix(out_, DType::f32, 2, 2), before = matrix(a_, DType::f32, 2, 2);
+  gemm.multiply({matrix(a_, DType::f32, 2, 0), matrix(b_, DType::f32, 0, 2), out, false, false, 1}, "test", stream_);
+  EXPECT_EQ(get(out, 1, 1), get(before, 1, 1));
+  gemm.multiply({matrix(a_, DType::f32, 2, 0), matrix(b_, DType::f32, 0, 2), out}, "test", stream_);
+  EXPECT_EQ(get(out, 1, 1), 0);
+  gemm.multiply({matrix(a_, DType::f32, 0, 3), matrix(b_, DType::f32, 3, 2), matrix(out_, DType::f32, 0, 2)}, "test",
+                stream_);
+  gemm.multiply({matrix(a_, DType::f32, 2, 3), matrix(b_, DType::f32, 3, 0), matrix(out_, DType::f32, 2, 0)}, "test",
+                stream_);
+  EXPECT_EQ(fake().plain, 2);
+  EXPECT_EQ(fake().heuristics, 0);
+}
+
+TEST_F(GemmTest, OneRowMayHaveAnyStride) {
+  Gemm gemm(work_.slab());
+  Product p{matrix(a_, DType::f32, 1, 4), matrix(b_, DType::f32, 4, 4), matrix(out_, DType::f32, 1, 4)};
+  p.a.row_stride = p.out.row_stride = 0;
+  gemm.multiply(p, "test", stream_);
+  EXPECT_EQ(fake().ran.size(), 1u);
+}
+
+TEST_F(GemmTest, RefusesOperandsThatDoNotFit) {
+  Gemm gemm(work_.slab());
+  const Tensor out = matrix(out_, DType::f32, 2, 2), a = matrix(a_, DType::f32, 2, 3);
+  EXPECT_THROW(gemm.multiply({a, matrix(b_, DType::f32, 4, 2), out}, "test", stream_), Error);
+  EXPECT_THROW(gemm.multiply({a, matrix(b_, DType::bf16, 3, 2), out}, "test", stream_), Error);
+  Tensor overlapping = a;
+  overlapping.row_stride = 2;
+  EXPECT_THROW(gemm.multiply({overlapping, matrix(b_, DType::f32, 3, 2), out}, "test", stream_), Error);
+  const Tensor narrow_out = matrix(out_, DType::bf16, 2, 2);
+  EXPECT_THROW(gemm.multiply({a, matrix(b_, DType::f32, 3, 2), narrow_out}, "test", stream_), Error);
+}
+
+TEST_F(GemmTest, TakesTheFirstAlgorithmWhoseSumsHaveAFixedOrder) {
+  fake().algorithms = {{.id = 1, .scheme = 1},
+                       {.id = 2, .scheme = 4},
+                       {.id = 3, .workspace = 1 << 30},
+                       {.id = 4, .scheme = 2},
+                       {.id = 5}};
+  Gemm gemm(work_.slab());
+  gemm.multiply({matrix(a_, DType::f32, 4, 4), matrix(b_, DType::f32, 4, 4), matrix(out_, DType::f32, 4, 4)}, "test",
+                stream_);
+  EXPECT_EQ(fake().ran, std::vector<std::uint64_t>{4});
+}
+
+TEST_F(GemmTest, WithoutAnyAlgorithmThePlainKernelComputes) {
+  fake().algorithms.clear();
+  Gemm gemm(work_.slab());
+  gemm.multiply({matrix(a_, DType::f32, 4, 4), matrix(b_, DType::f32, 4, 4), matrix(out_, DType::f32, 4, 4)}, "test",
+                stream_);
+  EXPECT_EQ(fake().plain, 1);
+}
+
+TEST_F(GemmTest, PinsWhatTheTableSaysAndRefusesWhatTheLibraryRefuses) {
+  Gemm gemm(work_.slab());
+  Product p{matrix(a_, DType::f32, 4, 4), matrix(b_, DType::f32, 4, 4), matrix(out_, DType::f32, 4, 4)};
+  const auto run_pinned = [&](const AlgorithmBytes& bytes) {
+    GemmTable table;
+    table.set(key_of(p, "test"), {bytes, 1});
+    gemm.pin(table);
+    fake().ran.clear();
+    gemm.multiply(p, "test", stream_);
+    return fake().ran;
+  };
+  using Ids = std::vector<std::uint64_t>;
+  EXPECT_EQ(run_pinned({9, 0, 16, 0, 1, 0, 0, 0}), Ids{9});
+  EXPECT_EQ(run_pinned({0, 0, 16, 0, 1, 0, 0, 0}), Ids{1});        // of another architecture
+  EXPECT_EQ(run_pinned({9, 1, 16, 0, 1, 0, 0, 0}), Ids{1});        // reduces in place
+  EXPECT_EQ(run_pinned({9, 0, 16, 1 << 30, 1, 0, 0, 0}), Ids{1});  // workspace
+  p.a.data += 4;
+  EXPECT_EQ(run_pinned({9, 0, 16, 0, 1, 0, 0, 0}), Ids{1});  // address
+}
+
+TEST_F(GemmTest, TheSearchTakesTheFastestThatRepeatsItself) {
+  fake().algorithms = {{.id = 1, .microseconds = 50},
+                       {.id = 2, .microseconds = 20},
+                       {.id = 3, .microseconds = 5, .changes_bits = true},
+                       {.id = 4, .microseconds = 1, .fails = true},
+                       {.id = 5, .microseconds = 30}};
+  Memory scratch;
+  ProductKey key{.m = 4, .n = 3, .k = 2, .a_stride = 2, .b_stride = 3, .out_stride = 3};
+  for (const bool accumulate : {false, true}) {
+    key.accumulate = accumulate;
+    const GemmTable table = search_products(std::vector{key}, scratch.slab(), work_.slab(), stream_);
+    ASSERT_NE(table.find(key), nullptr);
+    EXPECT_EQ(table.find(key)->algorithm[0], 2u);
+    EXPECT_NEAR(table.find(key)->microseconds, 20, 0.01);
+  }
+  key.m = 1 << 20;
+  EXPECT_EQ(search_products(std::vector{key}, scratch.slab(), work_.slab(), stream_).find(key), nullptr);
+}
+
+TEST_F(GemmTest, TheTargetIsTheDevice) {
+  EXPECT_EQ(current_target(), (GemmTarget{"Fake 100", 90, 132, 130100}));
+}
+
+}  // namespace
+}  // namespace sherd::cuda
