@@ -8,12 +8,17 @@
 namespace sherd {
 namespace {
 
-/// Nobody to talk to, no landing buffers.
-Tensor take_staging(int ranks, Arena& persistent) {
-  return ranks == 1 ? Tensor{} : persistent.take(DType::f32, {kStagingBytes / 4});
+/// Nobody to talk to, no landing buffers; and none of MPI's in the memory of a GPU.
+Tensor take_staging(int ranks, const MeshOptions& options, Arena& persistent) {
+  return ranks == 1 || options.device == "cuda" ? Tensor{} : persistent.take(DType::f32, {kStagingBytes / 4});
 }
 
-/// Makes the communicators of one mesh over MPI.
+std::unique_ptr<HostStaging> take_host_staging(int ranks, const MeshOptions& options) {
+  const bool nccl = nccl_available() && options.own_devices;
+  return ranks == 1 || options.device != "cuda" || nccl ? nullptr : make_host_staging();
+}
+
+/// Makes the communicators of one mesh.
 struct AxisMaker {
   const MpiSession& session;
   const Mesh& mesh;
@@ -22,7 +27,8 @@ struct AxisMaker {
 
   /// The axis of the ranks whose position has the same `color` as this rank's, in the order of their positions.
   std::unique_ptr<Communicator> operator()(std::string axis, int size, const std::function<int(int)>& color) const {
-    if (size == 1) return make_self_communicator(std::move(axis));
+    HostStaging* const host = mesh.staging.get();
+    if (size == 1) return host != nullptr ? host->alone(std::move(axis)) : make_self_communicator(std::move(axis));
     const int mine = mesh.layout.position[static_cast<std::size_t>(session.rank())];
     MpiComm comm = MpiComm::split(session.world(), color(mine), mine);
     SHERD_CHECK(comm.size() == size, "axis {} has {} ranks, and {} were expected", axis, comm.size(), size);
@@ -34,6 +40,7 @@ struct AxisMaker {
     if (!options.flight_records.empty()) {
       o.flight_record = fmt::format("{}/flight-{}-rank{}.json", options.flight_records, axis, session.rank());
     }
+    if (host != nullptr) return host->over_mpi(std::move(comm), std::move(axis), std::move(o));
     if (options.device == "cuda") return make_nccl_communicator(std::move(comm), std::move(axis), std::move(o));
     return make_mpi_communicator(std::move(comm), std::move(axis), staging, std::move(o));
   }
@@ -66,7 +73,8 @@ Mesh Mesh::make(const MpiSession& session, NodeMap nodes, const MeshOptions& opt
   SHERD_CHECK(nodes.ranks() == session.size(), "a map of {} ranks in a world of {}", nodes.ranks(), session.size());
   Mesh mesh = without_axes(std::move(nodes), options, session.rank());
   const int f = mesh.shard_size();
-  const AxisMaker axis{session, mesh, options, take_staging(mesh.world_size(), persistent)};
+  mesh.staging = take_host_staging(mesh.world_size(), options);
+  const AxisMaker axis{session, mesh, options, take_staging(mesh.world_size(), options, persistent)};
   auto shard = axis("shard", f, [f](int position) { return position / f; });
   auto replicate = axis("replicate", mesh.replicas(), [f](int position) { return position % f; });
   auto world = axis("world", mesh.world_size(), [](int) { return 0; });
@@ -79,7 +87,7 @@ Mesh Mesh::make(const MpiSession& session, NodeMap nodes, const MeshOptions& opt
 Mesh Mesh::planned(NodeMap nodes, const MeshOptions& options, Arena& persistent) {
   const int ranks = nodes.ranks();
   Mesh mesh = without_axes(std::move(nodes), options, 0);
-  take_staging(ranks, persistent);
+  take_staging(ranks, options, persistent);
   mesh.shard = make_recording_communicator("shard", 0, mesh.shard_size());
   mesh.replicate = make_recording_communicator("replicate", 0, mesh.replicas());
   mesh.world = make_recording_communicator("world", 0, ranks);

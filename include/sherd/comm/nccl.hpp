@@ -8,6 +8,9 @@
 
 namespace sherd {
 
+/// True in a build with NCCL.
+bool nccl_available();
+
 /// The axis of `comm`'s ranks; MPI only passes NCCL's unique id around. It runs on streams of a cuda::Device. Usage
 /// error in a build without NCCL.
 std::unique_ptr<Communicator> make_nccl_communicator(MpiComm comm, std::string axis, MpiOptions options);

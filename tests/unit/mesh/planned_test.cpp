@@ -27,6 +27,12 @@ TEST(PlannedMesh, TakesTheStagingOfTheRun) {
   Mesh::planned(NodeMap::even(4, 1), {}, many);
   EXPECT_EQ(alone.high_water(), 0u);
   EXPECT_EQ(many.high_water(), std::size_t{8} << 20);
+
+  MeshOptions on_gpus;
+  on_gpus.device = "cuda";  // staging is in host memory
+  Arena of_gpu = Arena::measure("persistent");
+  Mesh::planned(NodeMap::even(4, 1), on_gpus, of_gpu);
+  EXPECT_EQ(of_gpu.high_water(), 0u);
 }
 
 TEST(PlannedMesh, DescribesItself) {
