@@ -6,13 +6,14 @@
 #include <cstdio>
 
 #include "commands.hpp"
+#include "machine.hpp"
 #include "model_source.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/base/rng.hpp"
 #include "sherd/data/tokenizer.hpp"
-#include "sherd/device/cpu/device.hpp"
 #include "sherd/model/decoder.hpp"
 #include "sherd/model/sampling.hpp"
+#include "sherd/ops/backend.hpp"
 
 namespace sherd::app {
 namespace {
@@ -54,17 +55,17 @@ std::vector<int> prompt_tokens(const GenerateConfig& config, const Tokenizer& to
 
 /// A decoder and the memory it lives in.
 struct Engine {
-  Engine(const ModelSource& source, std::int64_t capacity, int threads)
-      : device(cpu::Options{.threads = threads}),
-        arena(device.arena("model", Decoder::arena_bytes(source.config, capacity))),
-        ops(cpu::make_ops(arena.take(DType::f32, {cpu::kWorkspaceBytes / 4}))),
-        stream(device.stream("compute", StreamKind::compute)),
+  Engine(const ModelSource& source, std::int64_t capacity, const Backend& backend, int threads)
+      : device(make_device(std::string(backend.name), threads, 0)),
+        arena(device->arena("model", Decoder::arena_bytes(source.config, capacity, backend.workspace_bytes))),
+        ops(backend.make_ops(arena.take(DType::f32, {backend.workspace_bytes / 4}))),
+        stream(device->stream("compute", StreamKind::compute)),
         decoder(*ops, *stream, arena, source.config, capacity) {
     decoder.load([&](const ParamSpec& spec, std::int64_t first, std::span<float> out) {
       source.params->read(spec.name, ParamState::master, first, out);
     });
   }
-  cpu::Device device;
+  std::unique_ptr<Device> device;
   Arena arena;
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Stream> stream;
@@ -94,7 +95,8 @@ int generate(const GenerateConfig& config) {
   const std::vector<int> prompt = prompt_tokens(config, tokenizer, source.config);
   const std::int64_t room = source.config.max_position - std::ssize(prompt);
   const std::int64_t most = std::min(config.max_new_tokens, room);
-  Engine engine(source, std::ssize(prompt) + most, threads_of(config));
+  const std::string device = settle_device(config.device, NodeMap::even(1, 1), *self_exchange());
+  Engine engine(source, std::ssize(prompt) + most, backend_of(device), threads_of(config));
 
   const auto begin = Clock::now();
   const std::vector<float> logits = engine.decoder.append(prompt);

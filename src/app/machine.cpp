@@ -7,8 +7,11 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <optional>
+#include <utility>
 
+#include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/device/cpu/device.hpp"
 #include "sherd/device/cuda/device.hpp"
@@ -106,24 +109,60 @@ void require_memory(std::int64_t bytes_per_rank, const NodeMap& nodes, int rank,
       nodes.host[static_cast<std::size_t>(node)], gib(available), ranks, ranks == 1 ? "" : "s", gib(bytes_per_rank));
 }
 
-double world_gemm_rate(DType dtype, int threads, Exchange& host) {
-  cpu::set_threads(threads);
-  host.all_gather("");  // all at once, as in the step
-  double sum = 0;
-  for (const std::string& rate : host.all_gather(fmt::format("{}", cpu::measure_gemm_rate(dtype))))
-    sum += std::atof(rate.c_str());
-  return sum;
+std::string settle_device(const std::string& asked, const NodeMap& nodes, Exchange& host) {
+  if (asked != "auto") return asked;
+  const std::vector<std::string> devices = host.all_gather(fmt::format("{}", cuda::device_count()));
+  const auto with = std::count_if(devices.begin(), devices.end(), [](const std::string& n) { return n != "0"; });
+  if (with == 0) return "cpu";
+  if (with == std::ssize(devices)) return "cuda";
+  const auto without = narrow<int>(std::find(devices.begin(), devices.end(), "0") - devices.begin());
+  throw usage_error(
+      "{} sees no GPU, and {} of {} ranks see one; look at that node's driver (nvidia-smi) and at "
+      "CUDA_VISIBLE_DEVICES, "
+      "or choose --device cpu",
+      nodes.name_of(without), with, devices.size())
+      .told_by(0);
 }
 
-std::unique_ptr<Device> make_device(const std::string& name, int threads, int local_rank) {
-  if (name == "cuda") return cuda::make_device(local_rank);
+std::unique_ptr<Device> make_device(const std::string& name, int threads, int local_rank, bool debug) {
+  if (name == "cuda") return cuda::make_device(local_rank, {.debug = debug});
   cpu::Options options;
   options.threads = threads;
   return std::make_unique<cpu::Device>(options);
 }
 
-OpsMaker ops_maker(const std::string& device) {
-  return device == "cuda" ? &cuda::make_ops : &cpu::make_ops;
+DeviceShares share_devices(const std::vector<std::string>& identity, const NodeMap& nodes) {
+  std::map<std::pair<int, std::string>, int> ranks_on;  // by node and device
+  const auto device = [&](std::size_t rank) { return std::pair(nodes.place[rank].node, identity[rank]); };
+  for (std::size_t rank = 0; rank < identity.size(); ++rank) ++ranks_on[device(rank)];
+  DeviceShares shares{{}, narrow<int>(ranks_on.size())};
+  for (std::size_t rank = 0; rank < identity.size(); ++rank) shares.users.push_back(ranks_on[device(rank)]);
+  return shares;
+}
+
+Machine open_machine(const TrainConfig& config, const NodeMap& nodes, Exchange& host) {
+  Machine machine;
+  machine.kind = config.device;
+  machine.threads = threads_per_rank(config.threads, nodes, host);
+  const int local_rank = nodes.place[static_cast<std::size_t>(host.rank())].local_rank;
+  together(host, [&] { machine.device = make_device(machine.kind, machine.threads, local_rank, config.debug); });
+  if (machine.kind != "cuda") return machine;
+  machine.shares = share_devices(host.all_gather(cuda::identity_of(*machine.device)), nodes);
+  if (machine.shares.shared()) {
+    log::info("{} ranks share {} GPU{}, dealt out in turn by local rank", nodes.ranks(), machine.shares.devices,
+              machine.shares.devices == 1 ? "" : "s");
+  }
+  return machine;
+}
+
+double world_gemm_rate(const Machine& machine, DType dtype, Exchange& host) {
+  if (machine.kind != "cuda") cpu::set_threads(machine.threads);
+  host.all_gather("");  // all at once, as in the step
+  const double mine =
+      machine.kind == "cuda" ? cuda::measure_gemm_rate(*machine.device, dtype) : cpu::measure_gemm_rate(dtype);
+  double sum = 0;
+  for (const std::string& rate : host.all_gather(fmt::format("{}", mine))) sum += std::atof(rate.c_str());
+  return sum;
 }
 
 }  // namespace sherd::app

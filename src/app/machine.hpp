@@ -1,15 +1,15 @@
 #pragma once
-// What a run takes from the machine under it: threads, and the rate of its products.
+// What a run takes from the machine under it: a device, threads, memory, and the rate of its products.
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "sherd/base/dtype.hpp"
+#include "sherd/config/train_config.hpp"
 #include "sherd/data/exchange.hpp"
 #include "sherd/device/device.hpp"
 #include "sherd/mesh/node_map.hpp"
-#include "sherd/ops/ops.hpp"
 
 namespace sherd::app {
 
@@ -27,13 +27,32 @@ std::int64_t memory_left_in_group(const std::string& group);
 /// does_not_fit, before anything is loaded, unless this node's ranks fit into node_memory() together.
 void require_memory(std::int64_t bytes_per_rank, const NodeMap& nodes, int rank, std::int64_t available);
 
-/// FLOP/s of products over all ranks, measured by all at once: what MFU is a share of. Collective.
-double world_gemm_rate(DType dtype, int threads, Exchange& host);
+/// What --device means here: auto is cuda where every rank sees a GPU, and cpu where none does; usage error where some
+/// do. Collective.
+std::string settle_device(const std::string& asked, const NodeMap& nodes, Exchange& host);
+/// The device of that name, settled. `local_rank` chooses among GPUs; `debug`: --debug.
+std::unique_ptr<Device> make_device(const std::string& name, int threads, int local_rank, bool debug = false);
 
-/// The device that --device names: auto is the CPU in a build without CUDA.
-std::unique_ptr<Device> make_device(const std::string& name, int threads, int local_rank);
-/// What makes that device's ops from their workspace.
-using OpsMaker = std::unique_ptr<Ops> (*)(Tensor workspace);
-OpsMaker ops_maker(const std::string& device);
+/// Which ranks compute on one GPU: known to all ranks.
+struct DeviceShares {
+  std::vector<int> users;  // by rank: the ranks on its device, itself included
+  int devices = 0;         // of all nodes
+  bool shared() const { return devices < static_cast<int>(users.size()); }
+};
+/// identity[r] names the device of rank r among those of its node.
+DeviceShares share_devices(const std::vector<std::string>& identity, const NodeMap& nodes);
+
+/// What a rank computes on.
+struct Machine {
+  std::string kind;                // "cpu" or "cuda"
+  int threads = 1;                 // of the CPU
+  std::unique_ptr<Device> device;  // made last
+  DeviceShares shares;             // of GPUs; empty with the CPU
+};
+/// What the settled `config` asks for, on all ranks or on none. Collective.
+Machine open_machine(const TrainConfig& config, const NodeMap& nodes, Exchange& host);
+
+/// FLOP/s of products over all ranks, measured by all at once: what MFU is a share of. Collective.
+double world_gemm_rate(const Machine& machine, DType dtype, Exchange& host);
 
 }  // namespace sherd::app

@@ -1,9 +1,9 @@
 // `sherd plan`: what a run will take, on a node without GPU, weights or peers.
 #include "commands.hpp"
+#include "fit.hpp"
 #include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/config/validate.hpp"
-#include "sherd/plan/training_plan.hpp"
 
 namespace sherd::app {
 namespace {
@@ -24,12 +24,13 @@ int plan(const PlanConfig& given) {
   validate(config);
   const ModelConfig model = load_model_config(config.train.model);
   const NodeMap nodes = NodeMap::even(narrow<int>(config.ranks), narrow<int>(config.nodes));
-  const MeshOptions mesh{config.train.sharding, config.train.shard_size, config.train.comm_timeout, ""};
+  config.train.device = settle_device(config.train.device, NodeMap::even(1, 1), *self_exchange());
+  const MeshOptions mesh = mesh_options(config.train);
   const TrainingPlan plan = plan_training(model, rig_options(config.train),
                                           [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
   const auto gib = [](std::size_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
-  log::info("{} parameters on {} ranks of {} nodes, sharding {}, {}, {} checkpointing", model.parameters(),
-            config.ranks, config.nodes, config.train.sharding, config.train.dtype,
+  log::info("{} parameters on {} ranks of {} nodes, {}, sharding {}, {}, {} checkpointing", model.parameters(),
+            config.ranks, config.nodes, config.train.device, config.train.sharding, config.train.dtype,
             config.train.activation_checkpointing);
   log::info("memory per rank");
   log::info("  states and buffers {:>10.3f} GiB  {} bytes", gib(plan.persistent_bytes), plan.persistent_bytes);

@@ -16,16 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void require_same_config(const TrainConfig& config, Exchange& host) {
-  const std::vector<std::string> all = host.all_gather(to_json(config));
-  for (std::size_t rank = 1; rank < all.size(); ++rank) {
-    if (all[rank] == all[0]) continue;
-    throw usage_error("rank {} was started with other settings than rank 0: {}", rank,
-                      differing_fields(all[0], all[rank]).front())
-        .told_by(0);
-  }
-}
-
 /// What every rank read for itself, from copies that may differ between nodes.
 void require_same_inputs(const ModelConfig& model, const Corpus& corpus, Exchange& host) {
   const CorpusInfo& info = corpus.info();
@@ -90,8 +80,17 @@ void verify_model_files(const TrainConfig& config, const Exchange& host) {
 
 }  // namespace
 
+void require_same_config(const TrainConfig& config, Exchange& host) {
+  const std::vector<std::string> all = host.all_gather(to_json(config));
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    throw usage_error("rank {} was started with other settings than rank 0: {}", rank,
+                      differing_fields(all[0], all[rank]).front())
+        .told_by(0);
+  }
+}
+
 RunInputs open_inputs(const TrainConfig& config, Exchange& host) {
-  require_same_config(config, host);
   ModelConfig model;
   std::optional<Corpus> corpus;
   together(host, [&] {

@@ -12,6 +12,9 @@ struct RunInputs {
   Corpus corpus;
 };
 
+/// Usage error that names the first difference, unless all ranks were started with the same settings. Collective.
+void require_same_config(const TrainConfig& config, Exchange& host);
+
 /// The same on all ranks, and fit for each other: the corpus for the model's vocabulary and for the tokenizer, the
 /// model for its lock (sherd.lock.json, if it has one) and for the checkpoints in --output. bad_input otherwise, with
 /// nothing written. Collective.

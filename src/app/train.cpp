@@ -1,12 +1,13 @@
 // `sherd train`: config -> mesh -> plan -> model -> shard -> step -> checkpoint.
 #include "commands.hpp"
+#include "fit.hpp"
 #include "machine.hpp"
 #include "run_inputs.hpp"
 #include "sherd/base/log.hpp"
-#include "sherd/base/narrow.hpp"
+#include "sherd/comm/nccl.hpp"
 #include "sherd/config/fields.hpp"
 #include "sherd/config/validate.hpp"
-#include "sherd/plan/training_plan.hpp"
+#include "sherd/ops/backend.hpp"
 #include "sherd/train/trainer.hpp"
 
 namespace sherd::app {
@@ -33,35 +34,41 @@ void log_plan(const ModelConfig& model, const TrainingPlan& plan, const TrainCon
   }
 }
 
+void log_machine(const Machine& machine, const Mesh& mesh) {
+  log::info("{}", mesh.describe(machine.device->describe(), machine.threads));
+  if (machine.kind != "cuda" || mesh.world_size() == 1) return;
+  if (mesh.staging) {
+    log::info("collectives: MPI, through host memory, for {}",
+              nccl_available() ? "NCCL joins no ranks that share a GPU" : "this build has no NCCL");
+  } else {
+    log::info("collectives: NCCL");
+  }
+}
+
 }  // namespace
 
 int train(const TrainConfig& given, const MpiSession& mpi) {
   TrainConfig config = given;
   const std::unique_ptr<Exchange> host = mpi_exchange(mpi.world(), kPatience * given.comm_timeout);
   together(*host, [&] { validate(config, mpi.size()); });
+  require_same_config(config, *host);
+  const NodeMap nodes = NodeMap::discover(mpi);
+  config.device = settle_device(config.device, nodes, *host);
+  const Machine machine = open_machine(config, nodes, *host);
   const RunInputs inputs = open_inputs(config, *host);
   const ModelConfig& model = inputs.model;
-  const NodeMap nodes = NodeMap::discover(mpi);
-  const MeshOptions mesh{config.sharding, config.shard_size, config.comm_timeout, config.output, config.device};
+  const MeshOptions mesh = mesh_options(config, machine.shares);
   const RigOptions options = rig_options(config);
   const TrainingPlan plan =
       plan_training(model, options, [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
+  together(*host, [&] { require_fit(plan, config, model, nodes, machine, mpi.rank()); });
 
-  together(*host, [&] {
-    require_memory(narrow<std::int64_t>(plan.persistent_bytes + plan.activation_bytes), nodes, mpi.rank(),
-                   node_memory());
-  });
-  const int threads = threads_per_rank(config.threads, nodes, *host);
-  std::unique_ptr<Device> device;
-  together(*host, [&] {
-    device = make_device(config.device, threads, nodes.place[static_cast<std::size_t>(mpi.rank())].local_rank);
-  });
-  const double gemm_rate = world_gemm_rate(options.shard.param_dtype, threads, *host);
-  Rig rig(*device,
-          {[&](Arena& persistent) { return Mesh::make(mpi, nodes, mesh, persistent); }, ops_maker(config.device)},
-          model, options, device->arena("states and buffers", plan.persistent_bytes),
-          device->arena("activations", plan.activation_bytes));
-  log::info("{}", rig.mesh().describe(device->describe(), threads));
+  const double gemm_rate = world_gemm_rate(machine, options.shard.param_dtype, *host);
+  const auto make_mesh = [&](Arena& persistent) { return Mesh::make(mpi, nodes, mesh, persistent); };
+  Rig rig(*machine.device, {make_mesh, backend_of(config.device).make_ops}, model, options,
+          machine.device->arena("states and buffers", plan.persistent_bytes),
+          machine.device->arena("activations", plan.activation_bytes));
+  log_machine(machine, rig.mesh());
   log_plan(model, plan, config);
 
   const RunState state = restore(config, model, inputs.corpus.info().tokenizer_sha256, rig, *host);

@@ -63,7 +63,9 @@ void add_spread(TrainConfig& c, List& f) {
   f.integer("shard-size", c.shard_size, kCount, "ranks per shard group with hybrid; 0: the ranks of a node");
   f.integer("prefetch", c.prefetch, kPrefetch,
             "blocks gathered ahead of their use; each takes one more block of memory, and slow links may want 2 or 3");
-  f.choice("device", c.device, {"auto", "cpu", "cuda"}, "what computes");
+  f.choice("device", c.device, {"auto", "cpu", "cuda"},
+           "what computes; auto: cuda where every rank sees a GPU, cpu where none does");
+  f.flag("debug", c.debug, "wait for each operation of a GPU, so that an error names the one that caused it; slow");
   f.integer("threads", c.threads, kThreads, "CPU threads per rank; 0: the cores of this node over its ranks");
   f.number("comm-timeout", c.comm_timeout, {0.1, 1e6},
            "seconds a collective may wait before the job ends and names who is missing");
@@ -161,6 +163,7 @@ Fields fields_of(GenerateConfig& c) {
   f.number("temperature", c.temperature, {0, 100}, "0: always the likeliest token");
   f.integer("top-k", c.top_k, kCount, "sample among this many likeliest; 0: all");
   f.integer("seed", c.seed, kSeed, "of sampling");
+  f.choice("device", c.device, {"auto", "cpu", "cuda"}, "what computes; auto: cuda where there is a GPU");
   f.integer("threads", c.threads, kThreads, "CPU threads; 0: all cores");
   f.integer("count", c.count, kAtLeastOne, "continuations to write");
   return f.take();

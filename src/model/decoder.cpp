@@ -31,13 +31,14 @@ std::vector<Tensor> take_params(Arena& arena, const UnitSpec& unit) {
 
 }  // namespace
 
-std::size_t Decoder::arena_bytes(const ModelConfig& config, std::int64_t capacity) {
+std::size_t Decoder::arena_bytes(const ModelConfig& config, std::int64_t capacity, std::int64_t workspace_bytes) {
   cpu::Options nothing_runs;
   nothing_runs.plan_only = true;
   cpu::Device device(nothing_runs);
   const std::unique_ptr<Stream> stream = device.stream("plan", StreamKind::compute);
-  Arena measured = Arena::measure("decoder");
-  const std::unique_ptr<Ops> ops = cpu::make_ops(measured.take(DType::f32, {cpu::kWorkspaceBytes / 4}));
+  Arena measured = Arena::measure("decoder"), beside = Arena::measure("workspace of ops that do nothing");
+  const std::unique_ptr<Ops> ops = cpu::make_ops(beside.take(DType::f32, {cpu::kWorkspaceBytes / 4}));
+  measured.take(DType::f32, {workspace_bytes / 4});
   const Decoder planned(*ops, *stream, measured, config, capacity);
   return measured.high_water();
 }

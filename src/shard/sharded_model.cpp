@@ -102,7 +102,7 @@ void ShardedModel::prefetch_after(int unit, int last) {
 
 ShardedModel::Weights ShardedModel::use(int index) {
   Unit& unit = units_.at(static_cast<std::size_t>(index));
-  if (shards() == 1) return {*this, -1, unit.layout.views(unit.state.compute)};
+  if (shards() == 1) return {*this, index, -1, unit.layout.views(unit.state.compute)};
   prefetch(index);
   const int s = find_resident(unit, index);
   SHERD_CHECK(s >= 0, "no free slot for unit {}: {} guards are alive", unit.layout.name, unit.weight_slots.size());
@@ -111,13 +111,16 @@ ShardedModel::Weights ShardedModel::use(int index) {
   context_.compute.wait(*slot.ready);  // the unit is still travelling
   slot.in_use = true;
   slot.last_use = ++clock_;
-  return {*this, s, unit.layout.views(slot.full)};
+  return {*this, index, s, unit.layout.views(slot.full)};
 }
 
-ShardedModel::Weights::Weights(ShardedModel& model, int slot, std::vector<Tensor> views)
-    : model_(model), slot_(slot), views_(std::move(views)) {}
+ShardedModel::Weights::Weights(ShardedModel& model, int unit, int slot, std::vector<Tensor> views)
+    : model_(model), slot_(slot), views_(std::move(views)) {
+  model.context_.compute.enter(model.units_[static_cast<std::size_t>(unit)].layout.name.c_str());
+}
 
 ShardedModel::Weights::~Weights() {
+  model_.context_.compute.leave();
   if (slot_ < 0) return;
   Slot& slot = model_.weight_slots_[static_cast<std::size_t>(slot_)];
   model_.context_.compute.record(*slot.free);
@@ -125,6 +128,7 @@ ShardedModel::Weights::~Weights() {
 }
 
 void ShardedModel::adamw(const AdamWHyper& hyper, const AdamWScalars& scalars, float decay, bool decay_all) {
+  const StreamRange range(context_.compute, "optimizer");
   for (int i = 0; i < units(); ++i) {
     Unit& unit = units_[static_cast<std::size_t>(i)];
     const UnitState& s = unit.state;

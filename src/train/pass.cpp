@@ -44,11 +44,13 @@ void Pass::train(const DeviceBatch& batch, Tensor loss, Tensor divisor) {
 
 void Pass::train(const LlamaContext& ctx, const DeviceBatch& batch, HeadLoss loss, Root root) {
   const bool segments = recompute_.mode == Recompute::Mode::segments;
-  Residual io = embed_tokens(ctx, batch, root);
-  if (segments)
-    forward_segments(ctx, io, true);
-  else
-    forward_kept(ctx, io);
+  Residual io;
+  {
+    const StreamRange range(compute_, "forward");
+    io = embed_tokens(ctx, batch, root);
+    segments ? forward_segments(ctx, io, true) : forward_kept(ctx, io);
+  }
+  const StreamRange range(compute_, "backward");
   const Tensor g = activations_.take(act_, {ctx.N(), config_.hidden_size});  // (N, C) dL/d(stream)
   head_backward(ctx, io, loss, g, root);
   if (!segments) backward_kept(ctx, g);

@@ -2,8 +2,8 @@
 
 #include "sherd/base/narrow.hpp"
 #include "sherd/base/rng.hpp"
-
 #include "sherd/config/validate.hpp"
+#include "sherd/ops/backend.hpp"
 
 namespace sherd {
 namespace {
@@ -33,6 +33,7 @@ RigOptions rig_options(const TrainConfig& c) {
   o.step.weight_decay = static_cast<float>(c.weight_decay);
   o.step.decay_all = c.preset == "demo-compat";
   o.step.mean_per_micro_batch = c.preset == "demo-compat";
+  o.workspace_bytes = backend_of(c.device).workspace_bytes;
   return o;
 }
 
@@ -41,7 +42,7 @@ Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const 
     : persistent_(std::move(persistent)),
       activations_(std::move(activations)),
       mesh_(makers.mesh(persistent_)),
-      ops_(makers.ops(persistent_.take(DType::f32, {cpu::kWorkspaceBytes / 4}))),
+      ops_(makers.ops(persistent_.take(DType::f32, {options.workspace_bytes / 4}))),
       compute_(device.stream("compute", StreamKind::compute)),
       comm_(device.stream("comm", StreamKind::communication)),
       model_({device, *ops_, *compute_, *comm_, *mesh_.shard, *mesh_.replicate}, llama_units(config), options.shard,

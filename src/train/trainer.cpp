@@ -17,7 +17,10 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-double peak_memory_gib() {
+/// What the rank has resident at most; with a GPU, what it has taken of the device's memory.
+double memory_gib(const TrainConfig& config, const Rig& rig) {
+  if (config.device == "cuda")
+    return static_cast<double>(rig.persistent().capacity() + rig.activations().capacity()) / (1 << 30);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<double>(usage.ru_maxrss) / (1 << 20);  // KiB on Linux
@@ -88,7 +91,7 @@ StepReport Trainer::report(const StepResult& result, const RunState& state, doub
   r.seconds = seconds;
   r.tokens_per_second = static_cast<double>(r.tokens) / seconds;
   r.mfu = model_.flops_per_token(config_.max_seq_length) * r.tokens_per_second / gemm_rate_;
-  r.memory_gib = peak_memory_gib();
+  r.memory_gib = memory_gib(config_, rig_);
   const Mesh& mesh = rig_.mesh();
   const Seen now{mesh.shard->traffic(), mesh.replicate->traffic(), mesh.world->traffic(),
                  rig_.compute().seconds_waited(), data_wait_};

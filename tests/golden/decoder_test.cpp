@@ -9,7 +9,7 @@ namespace sherd::golden {
 namespace {
 
 constexpr double kBound = 1e-5;
-const std::filesystem::path kCases = std::filesystem::path(SHERD_GOLDEN_DIR) / "cases";
+const std::filesystem::path kCases = golden_folder(SHERD_GOLDEN_DIR) / "cases";
 
 /// A case's decoder, and its batch 0.
 class DecoderCase {
@@ -17,7 +17,7 @@ class DecoderCase {
   DecoderCase(const std::string& name, std::int64_t capacity)
       : config(load_model_config(kCases / name)),
         golden(load_tensors(kCases / name / "golden.safetensors")),
-        arena_(device_.arena("decoder", Decoder::arena_bytes(config, capacity))),
+        arena_(device_.arena("decoder", Decoder::arena_bytes(config, capacity, cpu::kWorkspaceBytes))),
         ops_(cpu::make_ops(arena_.take(DType::f32, {cpu::kWorkspaceBytes / 4}))),
         stream_(device_.stream("compute", StreamKind::compute)),
         decoder(*ops_, *stream_, arena_, config, capacity) {

@@ -1,5 +1,7 @@
 #include "golden_file.hpp"
 
+#include <cstdlib>
+
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -67,6 +69,11 @@ double relative_error(std::span<const float> found, std::span<const float> truth
     norm += std::pow(static_cast<double>(truth[i]), 2);
   }
   return std::sqrt(difference / norm);
+}
+
+std::filesystem::path golden_folder(const char* built) {
+  const char* elsewhere = std::getenv("SHERD_GOLDEN_DIR");
+  return elsewhere != nullptr ? elsewhere : built;
 }
 
 }  // namespace sherd::golden

@@ -22,4 +22,7 @@ std::map<std::string, GoldenTensor> load_tensors(const std::filesystem::path& pa
 /// |found - truth| / |truth|, L2 norms, in f64.
 double relative_error(std::span<const float> found, std::span<const float> truth);
 
+/// Where the cases lie: $SHERD_GOLDEN_DIR, for tests that travel in a bundle, or `built`, the source tree's folder.
+std::filesystem::path golden_folder(const char* built);
+
 }  // namespace sherd::golden

@@ -11,20 +11,21 @@ constexpr std::size_t kArenaBytes = 32 << 20;  // the models have at most 50,000
 
 GoldenRun::GoldenRun(const std::filesystem::path& directory, DType dtype, StepOptions options)
     : config_(load_model_config(directory)),
-      compute_(device_.stream("compute", StreamKind::compute)),
-      comm_(device_.stream("comm", StreamKind::communication)),
+      device_(test::make_test_device(1)),
+      compute_(device_->stream("compute", StreamKind::compute)),
+      comm_(device_->stream("comm", StreamKind::communication)),
       shard_(make_self_communicator("shard")),
       replicate_(make_self_communicator("replicate")),
       world_(make_self_communicator("world")),
-      persistent_(device_.arena("persistent", kArenaBytes + cpu::kWorkspaceBytes)),
-      activations_(device_.arena("activations", kArenaBytes)),
-      ops_(cpu::make_ops(persistent_.take(DType::f32, {cpu::kWorkspaceBytes / 4}))) {
-  const ShardContext context{device_, *ops_, *compute_, *comm_, *shard_, *replicate_};
+      persistent_(device_->arena("persistent", kArenaBytes + test::test_backend().workspace_bytes)),
+      activations_(device_->arena("activations", kArenaBytes)),
+      ops_(test::test_backend().make_ops(persistent_.take(DType::f32, {test::test_backend().workspace_bytes / 4}))) {
+  const ShardContext context{*device_, *ops_, *compute_, *comm_, *shard_, *replicate_};
   model_ =
       std::make_unique<ShardedModel>(context, llama_units(config_), ShardOptions{dtype, DType::f32, 1}, persistent_);
   load(directory / "model.safetensors");
   options.act = dtype;
-  step_ = std::make_unique<TrainStep>(StepContext{device_, *ops_, *compute_, *comm_, *world_, *model_}, config_,
+  step_ = std::make_unique<TrainStep>(StepContext{*device_, *ops_, *compute_, *comm_, *world_, *model_}, config_,
                                       options, persistent_, activations_);
 }
 

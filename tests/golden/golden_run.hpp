@@ -9,8 +9,8 @@
 #include "golden_file.hpp"
 #include "sherd/comm/communicator.hpp"
 #include "sherd/config/model_config.hpp"
-#include "sherd/device/cpu/device.hpp"
 #include "sherd/train/step.hpp"
+#include "test_backend.hpp"
 
 namespace sherd::golden {
 
@@ -31,7 +31,7 @@ class GoldenRun {
   std::vector<float> download(Tensor from);
 
   ModelConfig config_;
-  cpu::Device device_;
+  std::unique_ptr<Device> device_;
   std::unique_ptr<Stream> compute_, comm_;
   std::unique_ptr<Communicator> shard_, replicate_, world_;
   Arena persistent_, activations_;

@@ -2,6 +2,7 @@
 """bad_input_test.py SHERD MPIRUN SAMPLE: what is wrong with an input is said, with what to do, and nothing is lost."""
 import json
 import os
+import re
 import shutil
 
 from run_folder import BAD_INPUT, GAMES, SHAPE, USAGE, RunFolder, main, shapes, write_safetensors
@@ -55,6 +56,12 @@ class BadDevice(RunFolder):
         if "cuda: not in this build" not in self.sherd("--version").stdout:
             self.skipTest("this build has CUDA")
         self.refused(self.train("--device", "cuda", ranks=2), USAGE, "--device cuda", "no CUDA", "--device cpu")
+
+    def test_a_gpu_that_is_not_there(self):
+        if not re.search(r"(?m)^cuda: .*no (driver|device)$", self.sherd("--version").stdout):
+            self.skipTest("this build has no CUDA, or this machine has a GPU")
+        self.refused(self.train("--device", "cuda", ranks=2), USAGE, "--device cuda", "no GPU is here", "--device cpu")
+        self.assertEqual(self.train("--device", "auto").returncode, 0)
 
 
 class BadCorpus(RunFolder):

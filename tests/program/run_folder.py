@@ -113,7 +113,7 @@ class RunFolder(unittest.TestCase):
     def train_args(*more, output="run", steps=3):
         return ["train", "--model", "model", "--data", "corpus.h5", "--output", output, "--dtype", "fp32",
                 "--threads", "1", "--max-seq-length", "64", "--learning-rate", "1e-3", "--eval-batches", "1",
-                "--max-training-steps", str(steps), *more]
+                "--max-training-steps", str(steps), "--device", "cpu", *more]
 
     def train(self, *more, output="run", steps=3, ranks=1, **options):
         """`sherd train --from-scratch`, in fp32, on short sequences."""

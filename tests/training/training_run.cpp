@@ -3,6 +3,8 @@
 #include "../mpi/session.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/base/rng.hpp"
+#include "sherd/device/cuda/device.hpp"
+#include "sherd/ops/backend.hpp"
 
 namespace sherd::test {
 
@@ -69,21 +71,33 @@ NodeMap nodes_of(const RunSpec& spec) {
   return NodeMap::from_keys(key, host);
 }
 
-std::uint64_t hash_state(ShardedModel& model) {
+std::uint64_t hash_state(Rig& rig) {
+  ShardedModel& model = rig.model();
   std::uint64_t hash = 0;
   for (int u = 0; u < model.units(); ++u) {
     for (const Tensor& t : {model.state(u).master, model.state(u).m, model.state(u).v}) {
-      hash = hash * 31 + stable_hash({reinterpret_cast<const char*>(t.data), t.bytes()});
+      std::string bytes(t.bytes(), 0);
+      rig.ops().download(t, std::as_writable_bytes(std::span(bytes)), rig.compute());
+      rig.compute().synchronize();
+      hash = hash * 31 + stable_hash(bytes);
     }
   }
   return hash;
+}
+
+std::unique_ptr<Device> make_device(const RunSpec& spec, const cpu::WaitSite* ignored) {
+  if (spec.backend == "cuda") return cuda::make_device(spec.alone ? 0 : session().rank(), {spec.debug});
+  auto device = std::make_unique<cpu::Device>(spec.device);
+  if (ignored != nullptr) device->ignore_waits_at(*ignored);
+  return device;
 }
 
 }  // namespace
 
 TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(small_llama(spec)) {
   const NodeMap nodes = nodes_of(spec);
-  const MeshOptions mesh_options{spec.strategy, spec.shard_size, 20, ""};
+  const MeshOptions mesh_options{spec.strategy, spec.shard_size, 20, "", spec.backend};
+  const Backend& backend = backend_of(spec.backend);
   RigOptions options;
   options.shard = {spec.dtype, spec.reduce_dtype, 1};
   options.step.batch = spec.batch;
@@ -93,16 +107,16 @@ TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(sm
   options.step.recompute = spec.recompute;
   options.shard.prefetch = spec.prefetch;
   options.step.loss_chunk = 7;
+  options.workspace_bytes = backend.workspace_bytes;
   options.step.max_grad_norm = spec.max_grad_norm;
 
   const auto planned = [&](Arena& persistent) { return Mesh::planned(nodes, mesh_options, persistent); };
   plan_ = plan_training(config_, options, planned);
-  device_ = std::make_unique<cpu::Device>(spec.device);
-  if (ignored != nullptr) device_->ignore_waits_at(*ignored);
+  device_ = make_device(spec, ignored);
   const auto make_mesh = [&](Arena& persistent) {
     return spec.alone ? planned(persistent) : Mesh::make(session(), nodes, mesh_options, persistent);
   };
-  rig_ = std::make_unique<Rig>(*device_, Rig::Makers{make_mesh, &cpu::make_ops}, config_, options,
+  rig_ = std::make_unique<Rig>(*device_, Rig::Makers{make_mesh, backend.make_ops}, config_, options,
                                device_->arena("persistent", plan_.persistent_bytes),
                                device_->arena("activations", plan_.activation_bytes));
 }
@@ -131,10 +145,10 @@ RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
       batches_of(spec, 999, rig.mesh().world->rank(), rig.mesh().world->size(), vocab);
   std::size_t next = 0;
   result.evaluation = rig.step().evaluate([&] { return next < held_out.size() ? &held_out[next++] : nullptr; });
-  result.state_hash = hash_state(rig.model());
+  result.state_hash = hash_state(rig);
   result.persistent_bytes = rig.persistent().high_water();
   result.activation_bytes = rig.activations().high_water();
-  result.wait_sites = test.device().wait_sites();
+  if (const auto* cpu = dynamic_cast<const cpu::Device*>(&test.device())) result.wait_sites = cpu->wait_sites();
   return result;
 }
 

@@ -25,7 +25,9 @@ struct RunSpec {
   DType reduce_dtype = DType::f32;
   int prefetch = 1;
   Recompute recompute{Recompute::Mode::none, 1};
-  cpu::Options device{};
+  std::string backend = "cpu";
+  cpu::Options device{};       // of the CPU's
+  bool debug = false;          // of CUDA's: wait after every op
   float max_grad_norm = 0.5f;  // clips the first steps, not the later ones
 };
 
@@ -47,12 +49,12 @@ class TestRig {
   explicit TestRig(const RunSpec& spec, const cpu::WaitSite* ignored = nullptr);
   Rig& rig() { return *rig_; }
   const TrainingPlan& plan() const { return plan_; }
-  const cpu::Device& device() const { return *device_; }
+  const Device& device() const { return *device_; }
 
  private:
   ModelConfig config_;  // the rig refers to it
   TrainingPlan plan_;
-  std::unique_ptr<cpu::Device> device_;
+  std::unique_ptr<Device> device_;
   std::unique_ptr<Rig> rig_;
 };
 

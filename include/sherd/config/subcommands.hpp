@@ -30,6 +30,7 @@ struct GenerateConfig {
   double temperature = 0;            // 0: always the likeliest token
   std::int64_t top_k = 0;            // sample among this many likeliest; 0: all
   std::int64_t seed = 42;            // of sampling
+  std::string device = "auto";       // cuda | cpu | auto: cuda where there is a GPU
   std::int64_t threads = 0;          // CPU threads; 0: all cores
   std::int64_t count = 1;            // continuations to write
 };

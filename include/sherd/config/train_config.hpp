@@ -21,7 +21,8 @@ struct TrainConfig {
   std::string sharding = "full";  // none (DDP) | full (ZeRO-3, FSDP) | hybrid (sharded in a node, replicated across)
   std::int64_t shard_size = 0;    // ranks per shard group with hybrid; 0: the ranks of a node
   std::int64_t prefetch = 1;      // units gathered ahead; each is a slot of memory, and a gather less per pass
-  std::string device = "auto";    // auto | cpu | cuda
+  std::string device = "auto";    // cuda | cpu | auto: cuda where every rank sees a GPU, cpu where none does
+  bool debug = false;             // wait for each operation of a GPU, so that an error names the one that caused it
   std::int64_t threads = 0;       // CPU threads per rank; 0: the cores of this node over its ranks
   double comm_timeout = 300;      // seconds a collective may wait before the job ends and names who is missing
 

@@ -19,8 +19,9 @@ class Decoder {
   /// Elements [first, first + out.size()) of a parameter.
   using ReadParam = std::function<void(const ParamSpec& param, std::int64_t first, std::span<float> out)>;
 
-  /// Bytes of an arena that holds the workspace of cpu::make_ops and then a decoder, found by taking them.
-  static std::size_t arena_bytes(const ModelConfig& config, std::int64_t capacity);
+  /// Bytes of an arena that holds the workspace of the ops (Backend::workspace_bytes) and then a decoder, found by
+  /// taking them.
+  static std::size_t arena_bytes(const ModelConfig& config, std::int64_t capacity, std::int64_t workspace_bytes);
 
   Decoder(Ops& ops, Stream& stream, Arena& arena, const ModelConfig& config, std::int64_t capacity);
   /// Fills every parameter, through a buffer of 4 MiB.

@@ -81,7 +81,7 @@ class ShardedModel {
 
    private:
     friend class ShardedModel;
-    Weights(ShardedModel& model, int slot, std::vector<Tensor> views);
+    Weights(ShardedModel& model, int unit, int slot, std::vector<Tensor> views);
     ShardedModel& model_;
     int slot_;  // -1: the shard itself is the whole (F = 1)
     std::vector<Tensor> views_;

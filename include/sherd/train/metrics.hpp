@@ -17,7 +17,7 @@ struct StepReport {
   double seconds = 0;       // wall time of the step
   double tokens_per_second = 0;
   double mfu = 0;                   // model FLOP/s over the measured rate of products, all ranks; causal convention
-  double memory_gib = 0;            // peak resident memory of this rank
+  double memory_gib = 0;            // peak resident memory of this rank; with a GPU, its arenas there
   double data_wait_seconds = 0;     // in this step, waiting for the loader
   double comm_wait_seconds = 0;     // in this step, compute waiting for communication
   double seconds_left = 0;          // to the end of the run

@@ -10,10 +10,12 @@
 
 namespace sherd {
 
-/// The settings of a run in the terms of the layers below. `config` must be validated.
+/// The settings of a run in the terms of the layers below. The plan and the rig are given the same. `config` must be
+/// validated; --device auto counts as the CPU.
 struct RigOptions {
   ShardOptions shard;
   StepOptions step;
+  std::int64_t workspace_bytes = cpu::kWorkspaceBytes;  // of the ops' slab: Backend::workspace_bytes
 };
 RigOptions rig_options(const TrainConfig& config);
 

@@ -13,7 +13,8 @@ namespace sherd {
 
 class Trainer {
  public:
-  /// Everything is borrowed. `gemm_rate`: measured FLOP/s of products over all ranks, the denominator of MFU.
+  /// Everything is borrowed. config.device is settled: cpu or cuda. `gemm_rate`: measured FLOP/s of products over all
+  /// ranks, the denominator of MFU.
   Trainer(const TrainConfig& config, const ModelConfig& model, const Corpus& corpus, Rig& rig, Exchange& host,
           double gemm_rate);
 

@@ -11,6 +11,7 @@ GenerateConfig asked(const fs::path& model, const std::string& prompt = "e2e4 e7
   config.model = model.string();
   config.prompt = prompt;
   config.max_new_tokens = 20;
+  config.device = "cpu";
   config.threads = 1;
   return config;
 }

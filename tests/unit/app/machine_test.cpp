@@ -7,6 +7,7 @@
 #include "sherd/base/error.hpp"
 #include "sherd/device/cuda/device.hpp"
 #include "sherd/file/posix.hpp"
+#include "sherd/ops/backend.hpp"
 #include "temporary_directory.hpp"
 
 namespace sherd::app {
@@ -72,7 +73,49 @@ TEST(Cuda, IsRefusedByABuildWithoutIt) {
     return false;
   };
   EXPECT_TRUE(refused([] { make_device("cuda", 1, 0); }));
-  EXPECT_TRUE(refused([] { ops_maker("cuda")(Tensor{}); }));
+  EXPECT_TRUE(refused([] { backend_of("cuda").make_ops(Tensor{}); }));
+}
+
+/// What four ranks answer.
+class Answers final : public Exchange {
+ public:
+  explicit Answers(std::vector<std::string> all) : all_(std::move(all)) {}
+  int rank() const override { return 0; }
+  int size() const override { return static_cast<int>(all_.size()); }
+  std::vector<std::string> all_gather(const std::string&) override { return all_; }
+
+ private:
+  std::vector<std::string> all_;
+};
+
+TEST(Device, AutoIsCudaWhereEveryRankSeesAGpu) {
+  const NodeMap nodes = NodeMap::even(4, 2);
+  const auto settled = [&](const char* asked, std::vector<std::string> devices) {
+    Answers ranks(std::move(devices));
+    return settle_device(asked, nodes, ranks);
+  };
+  EXPECT_EQ(settled("auto", {"4", "4", "1", "1"}), "cuda");
+  EXPECT_EQ(settled("auto", {"0", "0", "0", "0"}), "cpu");
+  EXPECT_EQ(settled("cpu", {"4", "4", "4", "4"}), "cpu");
+  EXPECT_EQ(settled("cuda", {"0", "0", "0", "0"}), "cuda");
+  try {
+    settled("auto", {"4", "4", "4", "0"});
+    FAIL() << "rank 3 has no GPU";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::usage);
+    EXPECT_NE(std::string(e.what()).find("rank 3 (node1) sees no GPU, and 3 of 4"), std::string::npos) << e.what();
+  }
+}
+
+TEST(Device, IsSharedByTheRanksOfANodeThatNameTheSame) {
+  const NodeMap nodes = NodeMap::even(4, 2);
+  const DeviceShares one_each = share_devices({"a", "b", "a", "b"}, nodes);  // the names are the node's own
+  EXPECT_FALSE(one_each.shared());
+  EXPECT_EQ(one_each.users, (std::vector<int>{1, 1, 1, 1}));
+  const DeviceShares dealt = share_devices({"a", "a", "a", "b"}, nodes);
+  EXPECT_TRUE(dealt.shared());
+  EXPECT_EQ(dealt.devices, 3);
+  EXPECT_EQ(dealt.users, (std::vector<int>{2, 2, 1, 1}));
 }
 
 }  // namespace

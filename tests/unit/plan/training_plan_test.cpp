@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "sherd/ops/backend.hpp"
+
 namespace sherd {
 namespace {
 
@@ -55,6 +57,23 @@ TEST(TrainingPlan, HoldsEighteenBytesAParameterOverTheShardGroup) {
   }
   EXPECT_NEAR(persistent("hybrid", 64, 8) / persistent("full", 8, 1), 1, 1e-3);
   EXPECT_NEAR(persistent("none", 64, 8), 18 * kParameters, 0.01 * 18 * kParameters);
+}
+
+TEST(TrainingPlan, HoldsTheWorkspaceOfTheBackend) {
+  const auto persistent = [](std::int64_t workspace_bytes) {
+    TrainConfig config;
+    config.gradient_accumulation_steps = 1;
+    RigOptions options = rig_options(config);
+    options.workspace_bytes = workspace_bytes;
+    return plan_training(code_llama(), options, [](Arena& a) { return Mesh::planned(NodeMap::even(1, 1), {}, a); })
+        .persistent_bytes;
+  };
+  EXPECT_EQ(persistent(5 << 20) - persistent(1 << 20), std::size_t{4} << 20);
+  TrainConfig config;
+  for (const char* device : {"auto", "cpu", "cuda"}) {
+    config.device = device;
+    EXPECT_EQ(rig_options(config).workspace_bytes, backend_of(device).workspace_bytes);
+  }
 }
 
 }  // namespace

@@ -1,0 +1,109 @@
+#include "fit.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "sherd/base/narrow.hpp"
+#include "sherd/device/cuda/device.hpp"
+
+namespace sherd::app {
+namespace {
+
+/// What the libraries take of a GPU when they first run, beside the plan's arenas: a guess, as long as no GPU has told.
+constexpr std::int64_t kBesideArenas = std::int64_t{256} << 20;
+constexpr int kMostTimesTheRanks = 64;
+
+double gib(std::int64_t bytes) {
+  return static_cast<double>(bytes) / (1 << 30);
+}
+
+std::int64_t planned_bytes(const TrainConfig& config, const ModelConfig& model, const NodeMap& nodes) {
+  const MeshOptions mesh = mesh_options(config);
+  const TrainingPlan plan = plan_training(model, rig_options(config),
+                                          [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
+  return narrow<std::int64_t>(plan.persistent_bytes + plan.activation_bytes);
+}
+
+struct Change {
+  TrainConfig config;
+  std::string flags;  // that make it of the run's own
+};
+
+/// Changes that leave the batch of a step as it is, each on top of those before it, from the one that costs least.
+std::vector<Change> changes(Change c) {
+  std::vector<Change> all;
+  const auto add = [&] { all.push_back(c); };
+  if (c.config.prefetch > 1) {
+    c.config.prefetch = 1;
+    c.flags += " --prefetch 1";
+    add();
+  }
+  const std::string flags = c.flags, kept = c.config.activation_checkpointing;
+  constexpr std::array kLadder = {"none", "selective", "block"};
+  const auto now = std::find(kLadder.begin(), kLadder.end(), kept);
+  for (auto next = now == kLadder.end() ? now - 1 : now + 1; next < kLadder.end(); ++next) {  // every-K is before block
+    c.config.activation_checkpointing = *next;
+    c.flags = flags + " --activation-checkpointing " + *next;
+    add();
+  }
+  const std::string before_batch = c.flags;
+  for (std::int64_t& batch = c.config.batch_size_per_device; batch > 1;) {
+    const std::int64_t smaller = batch % 2 == 0 ? batch / 2 : 1;
+    c.config.gradient_accumulation_steps *= batch / smaller;
+    batch = smaller;
+    c.flags = fmt::format("{} --batch-size-per-device {} --gradient-accumulation-steps {}", before_batch, batch,
+                          c.config.gradient_accumulation_steps);
+    add();
+  }
+  if (c.config.sharding != "full") {
+    c.flags += c.config.shard_size == 0 ? " --sharding full" : " --sharding full --shard-size 0";
+    c.config.sharding = "full";
+    c.config.shard_size = 0;
+    add();
+  }
+  return all;
+}
+
+}  // namespace
+
+MeshOptions mesh_options(const TrainConfig& config, const DeviceShares& shares) {
+  return {config.sharding, config.shard_size, config.comm_timeout, config.output, config.device, !shares.shared()};
+}
+
+std::string nearest_fit(const TrainConfig& config, const ModelConfig& model, const NodeMap& nodes, std::int64_t bytes,
+                        std::int64_t bytes_alone) {
+  Change last{config, ""};
+  for (Change& change : changes(last)) {
+    if (planned_bytes(change.config, model, nodes) <= bytes) return change.flags.substr(1);
+    last = std::move(change);
+  }
+  if (bytes_alone > bytes && planned_bytes(config, model, nodes) <= bytes_alone) return "a GPU for each rank";
+  for (int times = 1; times <= kMostTimesTheRanks; times *= 2) {
+    const NodeMap more = NodeMap::even(nodes.ranks() * times, 1);  // sharded over all, wherever they are
+    if (planned_bytes(last.config, model, more) > bytes_alone) continue;
+    return fmt::format("{} ranks with such a GPU each{}{}", more.ranks(), last.flags.empty() ? "" : ", and",
+                       last.flags);
+  }
+  return "";
+}
+
+void require_fit(const TrainingPlan& plan, const TrainConfig& config, const ModelConfig& model, const NodeMap& nodes,
+                 const Machine& machine, int rank) {
+  const auto need = narrow<std::int64_t>(plan.persistent_bytes + plan.activation_bytes);
+  if (machine.kind != "cuda") return require_memory(need, nodes, rank, node_memory());
+  const cuda::Memory memory = cuda::memory_of(*machine.device);
+  const int users = machine.shares.users[static_cast<std::size_t>(rank)];
+  const std::int64_t each = memory.free / users - kBesideArenas, alone = memory.free - kBesideArenas;
+  if (need <= each) return;
+  const std::string fits = nearest_fit(config, model, nodes, each, alone);
+  throw does_not_fit(
+      "{}, {}: {} needs {:.2f} GiB by the plan and {:.2f} GiB for CUDA's libraries, and {:.2f} of its {:.2f} GiB are "
+      "free; {}",
+      nodes.name_of(rank), machine.device->describe(),
+      users == 1 ? "the rank" : fmt::format("each of the {} ranks that share it", users), gib(need), gib(kBesideArenas),
+      gib(memory.free), gib(memory.total),
+      fits.empty() ? "nothing that was tried fits: take a shorter --max-seq-length, a smaller model or larger GPUs"
+                   : "what would fit: " + fits);
+}
+
+}  // namespace sherd::app

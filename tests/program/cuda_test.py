@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""cuda_test.py SHERD MPIRUN SAMPLE: --device cuda, with a SHERD whose GPU is emulated (tests/emulation)."""
+import os
+import re
+
+from run_folder import DOES_NOT_FIT, USAGE, RunFolder, main
+
+INTERNAL = 1
+ECC = 214  # cudaErrorECCUncorrectable
+
+
+def emulated(**settings):
+    return {**os.environ, **{f"EMULATED_CUDA_{name}": str(value) for name, value in settings.items()}}
+
+
+class Devices(RunFolder):
+    def on_cuda(self, *more, **options):
+        return self.train("--device", "cuda", *more, **options)
+
+    def test_none(self):
+        done = self.on_cuda(env=emulated(DEVICES=0))
+        self.refused(done, USAGE, "--device cuda", "no GPU", "--gpus-per-node", "--device cpu")
+
+    def test_none_is_no_reason_to_stop_when_nobody_asked_for_one(self):
+        done = self.train("--device", "auto", env=emulated(DEVICES=0), steps=1)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout + done.stderr, r"\bcpu, 1 thread")
+
+    def test_too_old(self):
+        done = self.on_cuda(env=emulated(CAPABILITY=75))
+        self.refused(done, USAGE, "Emulated GPU", "compute capability 7.5", "8.0")
+
+    def test_too_small(self):
+        done = self.on_cuda(env=emulated(BYTES=80 << 20))
+        self.refused(done, DOES_NOT_FIT, "cuda:0", "GiB", "rank")
+
+    def test_an_error_of_the_hardware_in_a_step(self):
+        done = self.on_cuda(env=emulated(FAILS_AT=250, FAILS_WITH=ECC), steps=10)
+        self.refused(done, INTERNAL, "cuda:0", "cudaErrorECCUncorrectable", "drained", "checkpoint")
+
+    def test_debug_names_the_operation(self):
+        done = self.on_cuda("--debug", env=emulated(FAILS_AT=250), steps=10)
+        self.refused(done, INTERNAL, "cudaErrorLaunchFailure")
+        self.assertRegex(done.stderr, r"(forward|backward|optimizer) / (model|head|embed)\S* ?/? ?\S*")
+
+
+class Training(RunFolder):
+    def test_follows_the_cpu_and_goes_on_where_it_stopped(self):
+        for steps in (3, 6):  # the second goes on from the first one's checkpoint, on the other device in the third run
+            self.trained(steps=steps, output="cpu")
+            self.trained("--device", "cuda", ranks=1, steps=steps, output="gpu")
+            self.trained("--device", "cuda" if steps == 3 else "cpu", steps=steps, output="both")
+        self.assertLess(max(abs(float(a) / float(b) - 1) for a, b in zip(self.losses("both").values(),
+                                                                         self.losses("cpu").values())), 1e-5)
+        ours, theirs = self.losses("gpu"), self.losses("cpu")
+        self.assertEqual(sorted(ours), [1, 2, 3, 4, 5, 6])
+        for step, loss in theirs.items():
+            self.assertLess(abs(float(ours[step]) / float(loss) - 1), 1e-5, f"step {step}")
+
+    def test_one_rank_repeats_its_bits(self):
+        for output in ("first", "second"):
+            self.trained("--device", "cuda", "--dtype", "bf16", steps=3, output=output)
+        self.assertEqual(self.losses("first"), self.losses("second"))
+
+    def test_a_model_says_the_same_on_both_devices(self):
+        self.trained("--device", "cuda", steps=2)
+        said = {}
+        for device in ("cpu", "cuda"):
+            done = self.sherd("generate", "--model", "run", "--prompt", "e2e4", "--max-new-tokens", "8", "--temperature", "0",
+                              "--device", device)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            said[device] = done.stdout
+        self.assertEqual(said["cpu"], said["cuda"])
+
+    def test_version_names_the_device(self):
+        self.assertTrue(re.search(r"cuda: .*1 device: Emulated GPU", self.sherd("--version").stdout))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+// The trainer on CUDA, or on the emulation of it, beside the trainer on the CPU: the same code but for what lies below
+// Ops, Stream and Communicator.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "../figure.hpp"
+#include "../mpi/session.hpp"
+#include "sherd/device/cuda/device.hpp"
+#include "training_run.hpp"
+
+namespace sherd::test {
+namespace {
+
+class NeedsDevice final : public testing::Environment {
+ public:
+  void SetUp() override {
+    if (cuda::device_count() == 0) GTEST_SKIP() << "no GPU here";
+  }
+};
+[[maybe_unused]] const testing::Environment* const needs_device = testing::AddGlobalTestEnvironment(new NeedsDevice);
+
+RunSpec on(const std::string& backend, RunSpec spec = {}) {
+  spec.backend = backend;
+  return spec;
+}
+RunSpec alone(RunSpec spec) {
+  spec.alone = true;
+  return spec;
+}
+
+/// The largest difference between two losses of one step, in relation to the loss.
+double distance(const RunResult& a, const RunResult& b) {
+  EXPECT_EQ(a.losses.size(), b.losses.size());
+  double worst = std::abs(a.evaluation - b.evaluation) / b.evaluation;
+  for (std::size_t i = 0; i < b.losses.size(); ++i)
+    worst = std::max(worst, std::abs(a.losses[i] - b.losses[i]) / b.losses[i]);
+  return worst;
+}
+
+TEST(CudaTraining, FollowsTheCpusLossesInFp32) {
+  const double worst = distance(run_training(on("cuda")), run_training(alone(on("cpu"))));
+  EXPECT_LT(worst, 1e-5);
+  figure("cuda training, fp32, {} ranks: losses of 20 steps differ from the CPU's by {:.2g}, at most 1e-5",
+         session().size(), worst);
+}
+
+TEST(CudaTraining, FollowsTheCpusLossesInBf16) {
+  RunSpec spec;
+  spec.dtype = DType::bf16;
+  spec.steps = 50;
+  spec.layers = 2;
+  const double worst = distance(run_training(on("cuda", spec)), run_training(on("cpu", spec)));
+  EXPECT_LT(worst, 2e-2);
+  figure("cuda training, bf16, {} ranks: losses of 50 steps differ from the CPU's by {:.2g}, at most 2e-2",
+         session().size(), worst);
+}
+
+/// Other shardings and checkpointing modes, each against one rank.
+TEST(CudaTraining, DoesNotDependOnTheSharding) {
+  for (const Recompute recompute : {Recompute{Recompute::Mode::selective, 1}, Recompute{Recompute::Mode::segments, 2}})
+    for (const bool tied : {false, true})
+      for (const std::string strategy : {"none", "full", "hybrid"}) {
+        RunSpec spec;
+        spec.steps = 2;
+        spec.strategy = strategy;
+        spec.shard_size = strategy == "hybrid" ? 1 : 0;
+        spec.tied = tied;
+        spec.recompute = recompute;
+        EXPECT_LT(distance(run_training(on("cuda", spec)), run_training(alone(on("cpu", spec)))), 1e-5) << strategy;
+      }
+}
+
+TEST(CudaTraining, RepeatsItsBits) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    RunSpec spec;
+    spec.steps = 3;
+    spec.dtype = dtype;
+    const RunResult a = run_training(on("cuda", spec)), b = run_training(on("cuda", spec));
+    EXPECT_EQ(a.losses, b.losses);
+    EXPECT_EQ(a.state_hash, b.state_hash);
+  }
+}
+
+TEST(CudaTraining, TakesTheMemoryThatWasPlanned) {
+  RunSpec spec;
+  spec.steps = 1;
+  const RunResult r = run_training(on("cuda", spec));
+  EXPECT_EQ(r.persistent_bytes, r.plan.persistent_bytes);
+  EXPECT_EQ(r.activation_bytes, r.plan.activation_bytes);
+}
+
+TEST(CudaTraining, SendsWhatTheCpuSends) {
+  RunSpec spec;
+  spec.steps = 2;
+  const RunResult a = run_training(on("cuda", spec)), b = run_training(on("cpu", spec));
+  EXPECT_EQ(a.shard.bytes_sent(), b.shard.bytes_sent());
+  EXPECT_EQ(a.replicate.bytes_sent(), b.replicate.bytes_sent());
+  EXPECT_EQ(a.world.bytes_sent(), b.world.bytes_sent());
+}
+
+}  // namespace
+}  // namespace sherd::test

@@ -1,0 +1,86 @@
+// The nearest change that fits, against the plan of the changed configuration: at its very bytes it is found, and with
+// one byte less the next one is.
+#include "fit.hpp"
+
+#include <gtest/gtest.h>
+
+#include "sherd/base/error.hpp"
+#include "sherd/config/validate.hpp"
+
+namespace sherd::app {
+namespace {
+
+constexpr std::int64_t kAnything = std::int64_t{1} << 60;
+
+ModelConfig small_llama() {
+  ModelConfig c;
+  c.vocab_size = 512;
+  c.hidden_size = 256;
+  c.intermediate_size = 512;
+  c.layers = 8;
+  c.heads = c.kv_heads = 4;
+  c.head_dim = 64;
+  c.max_position = 512;
+  return c;
+}
+
+class NearestFit : public ::testing::Test {
+ protected:
+  const NodeMap nodes = NodeMap::even(2, 1);
+  TrainConfig config;
+
+  void SetUp() override {
+    config.sharding = "none";
+    config.batch_size_per_device = 4;
+    config.prefetch = 2;
+    config.device = "cuda";
+    validate(config, 2);
+  }
+  std::int64_t bytes(TrainConfig c, int ranks = 2) const {
+    const MeshOptions mesh = mesh_options(c);
+    const TrainingPlan plan = plan_training(small_llama(), rig_options(c), [&](Arena& persistent) {
+      return Mesh::planned(NodeMap::even(ranks, 1), mesh, persistent);
+    });
+    return static_cast<std::int64_t>(plan.persistent_bytes + plan.activation_bytes);
+  }
+  std::string nearest(std::int64_t room, std::int64_t alone) const {
+    return nearest_fit(config, small_llama(), nodes, room, alone);
+  }
+};
+
+TEST_F(NearestFit, TakesWhatCostsLeastFirst) {
+  TrainConfig changed = config;
+  changed.sharding = "full";  // where prefetching takes memory
+  config = changed;
+  changed.prefetch = 1;
+  EXPECT_EQ(nearest(bytes(changed), kAnything), "--prefetch 1");
+  changed.activation_checkpointing = "block";
+  EXPECT_EQ(nearest(bytes(changed), kAnything), "--prefetch 1 --activation-checkpointing block");
+  changed.batch_size_per_device = 2;
+  changed.gradient_accumulation_steps = 2;
+  EXPECT_EQ(nearest(bytes(changed), kAnything),
+            "--prefetch 1 --activation-checkpointing block --batch-size-per-device 2 --gradient-accumulation-steps 2");
+}
+
+TEST_F(NearestFit, ShardsAndThenAsksForRanks) {
+  TrainConfig changed = config;
+  changed.prefetch = 1;
+  changed.activation_checkpointing = "block";
+  changed.batch_size_per_device = 1;
+  changed.gradient_accumulation_steps = 4;
+  changed.sharding = "full";
+  const std::string flags =
+      "--prefetch 1 --activation-checkpointing block --batch-size-per-device 1 --gradient-accumulation-steps 4 "
+      "--sharding full";
+  const std::int64_t sharded = bytes(changed);
+  EXPECT_EQ(nearest(sharded, sharded), flags);
+  EXPECT_EQ(nearest(sharded - 1, bytes(changed, 8)), "8 ranks with such a GPU each, and " + flags);
+  EXPECT_EQ(nearest(1, 1), "");
+}
+
+TEST_F(NearestFit, SaysThatADeviceOfItsOwnIsEnough) {
+  EXPECT_EQ(nearest(1, bytes(config)), "a GPU for each rank");
+}
+
+}  // namespace
+}  // namespace sherd::app
