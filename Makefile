@@ -5,7 +5,7 @@ TIDY_FILES ?= $(shell git ls-files 'src/*.cpp')
 SHELL_FILES = $(shell git ls-files '*.sh' .ci/run)
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh')
 
-.PHONY: help demo test build fetch bench setup format lint asan tsan clean
+.PHONY: help demo test build fetch bundle bench setup format lint asan tsan clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -27,6 +27,13 @@ build: setup  ## build the program: build/src/app/sherd
 fetch:  ## sherd-fetch and sherd-games, for a login node: in build-fetch/tools
 	@tools/setup.sh --fetch
 	@tools/build.sh build-fetch fetch-tools -DSHERD_ONLY_FETCH=ON -DSHERD_MARCH=x86-64-v2
+
+bundle:  ## the program with the libraries it needs, for machines where nothing is installed: build-bundle/sherd-x86-64-v3.tar.gz
+	@tools/setup.sh --test
+	@tools/build.sh build-bundle all -DSHERD_MARCH=x86-64-v3 -DSHERD_TESTS=ON -DSHERD_PYTHON=false \
+	  "-DSHERD_CUDA_ARCHITECTURES=80;90a;100" \
+	  -DCMAKE_DISABLE_FIND_PACKAGE_Parquet=ON
+	@tools/bundle.sh build-bundle build-bundle/sherd-x86-64-v3.tar.gz
 
 bench:  ## tokens per second and share of the measured GEMM peak, beside PyTorch where it is installed
 	@tools/setup.sh --bench
@@ -58,4 +65,4 @@ tsan:  ## the unit tests under the thread sanitizer
 	@ctest --preset tsan $(CTEST_FLAGS)
 
 clean:  ## remove the build folders (not the runs in out/)
-	@rm -rf build build-asan build-tsan build-lint build-fetch build-cuda
+	@rm -rf build build-asan build-tsan build-lint build-fetch build-bundle build-gpu build-cuda

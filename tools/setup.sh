@@ -90,6 +90,7 @@ look_for_tests() {
   need header gmock/gmock.h libgmock-dev spack:googletest
   need program python3 python3 module:python
   [ "$(id -u)" = 0 ] && program apt-get || return 0
+  need program patchelf patchelf spack:patchelf
   need program slurmctld slurmctld
   need program slurmd slurmd
   need program srun slurm-client
@@ -146,11 +147,23 @@ look() {
   esac
 }
 
+# Headers that only pip has, for the tests: without them a stub takes the place of cuDNN's attention, and without nvcc
+# nothing would include them.
+fetch_cudnn_frontend() {
+  local to
+  to=$(dirname "$0")/../.deps/cudnn-frontend
+  [ ! -e "$to/include/cudnn_frontend.h" ] || return 0
+  program nvcc || [ -x /usr/local/cuda/bin/nvcc ] || return 0
+  python3 -m pip install -q --no-deps --only-binary :all: --target "$to" "nvidia-cudnn-frontend>=1.28,<2" \
+    </dev/null >/dev/null 2>&1 || echo "setup: no cudnn-frontend from pip: built without cuDNN's attention" >&2
+}
+
 case ${1:-} in
   "" | --fetch | --test | --bench) ;;
   *) sed -n '2,7p' "$0"; exit 2 ;;
 esac
 read_include_path
+[ "${1:-}" != --test ] || fetch_cudnn_frontend
 look "${1:-}"
 [ ${#missing[@]} -eq 0 ] && exit 0
 if may_install && install_missing; then
