@@ -2,9 +2,13 @@
 // What the streams of a CUDA device share, and the handles of CUDA's own objects.
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <exception>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -38,6 +42,27 @@ using OwnedStream = Owned<cudaStream_t, &cudaStreamDestroy>;
 using OwnedEvent = Owned<cudaEvent_t, &cudaEventDestroy>;
 OwnedEvent make_event(unsigned flags);
 
+/// The thread that does a device's host work. CUDA's own callback threads only wait for it: an MPI library that knows
+/// CUDA may call it, which callbacks must not, and all of MPI is entered by one thread.
+class HostThread {
+ public:
+  HostThread() : thread_([this] { main(); }) {}
+  ~HostThread();
+  HostThread(const HostThread&) = delete;
+  HostThread& operator=(const HostThread&) = delete;
+  /// Returns when `work` is done. Works come one after the other.
+  void run(const std::function<void()>& work);
+
+ private:
+  void main();
+  std::mutex turn_;  // of the callers
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  const std::function<void()>* work_ = nullptr;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
 struct DeviceState {
   DeviceFacts facts;
   std::string name;  // "NVIDIA H100 80GB HBM3"
@@ -56,6 +81,8 @@ struct DeviceState {
   std::atomic<bool> failed{false};
   std::mutex error_mutex;
   std::exception_ptr error;
+
+  std::unique_ptr<HostThread> host_thread;  // made by the first host work
 
   void note(const char* op);
   std::string last_enqueued() const;

@@ -15,17 +15,22 @@ struct HostWork {
   std::function<void()> work;
 };
 
-/// CUDA calls it when the stream has come so far; C has no exceptions, so the state keeps them.
-void run_host_work(void* data) {
-  const std::unique_ptr<HostWork> mine(static_cast<HostWork*>(data));
-  if (mine->state->failed.load(std::memory_order_acquire)) return;
-  running_for = mine->state.get();
+/// On the host thread: what it throws is kept for the next synchronize().
+void do_work(const HostWork& host) {
+  if (host.state->failed.load(std::memory_order_acquire)) return;
+  running_for = host.state.get();
   try {
-    mine->work();
+    host.work();
   } catch (...) {
-    mine->state->fail(std::current_exception());
+    host.state->fail(std::current_exception());
   }
   running_for = nullptr;
+}
+
+/// CUDA calls it when the stream has come so far.
+void run_host_work(void* data) {
+  const std::unique_ptr<HostWork> mine(static_cast<HostWork*>(data));
+  mine->state->host_thread->run([&mine] { do_work(*mine); });
 }
 
 OwnedStream make_stream(StreamKind kind) {
@@ -38,6 +43,36 @@ OwnedStream make_stream(StreamKind kind) {
 }
 
 }  // namespace
+
+HostThread::~HostThread() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void HostThread::run(const std::function<void()>& work) {
+  const std::lock_guard turn(turn_);
+  std::unique_lock lock(mutex_);
+  work_ = &work;
+  changed_.notify_all();
+  changed_.wait(lock, [this] { return work_ == nullptr; });
+}
+
+void HostThread::main() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return stopping_ || work_ != nullptr; });
+    if (work_ == nullptr) return;
+    lock.unlock();
+    (*work_)();
+    lock.lock();
+    work_ = nullptr;
+    changed_.notify_all();
+  }
+}
 
 OwnedEvent make_event(unsigned flags) {
   cudaEvent_t event = nullptr;
@@ -76,8 +111,13 @@ CudaStream::~CudaStream() {
     log::warn("stream {}: {}", name_, cudaGetErrorString(rc));
 }
 
+/// Called by destructors, too, on the way of an exception: an error waits for the next synchronize().
 void CudaStream::record(sherd::Event& event) {
-  CUDA_CHECK(cudaEventRecord(dynamic_cast<CudaEvent&>(event).event.get(), native()));
+  try {
+    CUDA_CHECK(cudaEventRecord(dynamic_cast<CudaEvent&>(event).event.get(), native()));
+  } catch (...) {
+    state_->fail(std::current_exception());
+  }
 }
 
 void CudaStream::wait(const sherd::Event& event, std::source_location) {
@@ -146,6 +186,7 @@ void ran(sherd::Stream& s, const char* op) {
 
 void enqueue_host(sherd::Stream& s, const char* op, std::function<void()> work) {
   CudaStream& stream = stream_of(s);
+  if (!stream.state().host_thread) stream.state().host_thread = std::make_unique<HostThread>();
   auto data = std::make_unique<HostWork>(stream.shared_state(), std::move(work));
   cuda_check(cudaLaunchHostFunc(stream.native(), &run_host_work, data.get()), op);
   static_cast<void>(data.release());  // run_host_work deletes it

@@ -1,15 +1,18 @@
 // The rate of products: what MFU is a share of.
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "gemm.hpp"
+#include "sherd/device/cuda/device.hpp"
 #include "sherd/device/cuda/stream.hpp"
 #include "sherd/ops/cuda/ops.hpp"
 
 namespace sherd::cuda {
 namespace {
 
-constexpr std::int64_t kSide = 8192;  // of square matrices: large enough for every device's best
+/// Of square matrices: large enough for every device's best, or what fits beside other ranks' work.
+constexpr std::int64_t kSide = 8192, kSmallSide = 2048;
 constexpr int kRuns = 5, kProductsPerRun = 4;
 
 /// An owned event with a time.
@@ -33,13 +36,15 @@ class Mark {
 }  // namespace
 
 double measure_gemm_rate(sherd::Device& device, DType dtype) {
-  const std::size_t matrix = kSide * kSide * size_of(dtype);
+  const auto bytes = [dtype](std::int64_t side) { return side * side * static_cast<std::int64_t>(size_of(dtype)); };
+  const std::int64_t side = memory_of(device).free > 16 * bytes(kSide) ? kSide : kSmallSide;
+  const auto matrix = static_cast<std::size_t>(bytes(side));
   Arena arena = device.arena("products, measured", 3 * matrix + kWorkspaceBytes / 2 + 4096);
   const auto stream = device.stream("rate", StreamKind::compute);
   const Tensor workspace = arena.take(DType::f32, {kWorkspaceBytes / 8});
-  const Product product{arena.take(dtype, {kSide, kSide}),
-                        arena.take(dtype, {kSide, kSide}),
-                        arena.take(dtype, {kSide, kSide}),
+  const Product product{arena.take(dtype, {side, side}),
+                        arena.take(dtype, {side, side}),
+                        arena.take(dtype, {side, side}),
                         false,
                         true,
                         0};
@@ -53,7 +58,7 @@ double measure_gemm_rate(sherd::Device& device, DType dtype) {
     for (int i = 0; i < kProductsPerRun; ++i) gemm.multiply(product, "gemm rate", *stream);
     end.set(*stream);
     stream->synchronize();
-    rate = 2.0 * kSide * kSide * kSide * kProductsPerRun / end.seconds_since(begin);
+    rate = 2.0 * std::pow(static_cast<double>(side), 3) * kProductsPerRun / end.seconds_since(begin);
   }
   std::sort(rates.begin(), rates.end());
   return rates[kRuns / 2];

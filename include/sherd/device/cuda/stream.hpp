@@ -38,7 +38,7 @@ Trouble* trouble(sherd::Stream& s);
 /// --debug it waits for the work, so that the error comes here. `op` is a string literal.
 void ran(sherd::Stream& s, const char* op);
 
-/// Runs `work` on a thread of CUDA's, when the stream comes to it. It must not call CUDA. What it throws is rethrown by
+/// Runs `work` on a thread of its own, when the stream comes to it, which waits for it. What it throws is rethrown by
 /// the next synchronize() of any stream of the device, and later host work is skipped.
 void enqueue_host(sherd::Stream& s, const char* op, std::function<void()> work);
 
