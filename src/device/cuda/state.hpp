@@ -119,7 +119,10 @@ class CudaStream final : public sherd::Stream {
 
   std::shared_ptr<DeviceState> state_;
   std::string name_;
+  /// Compute streams' waits are what a step loses to communication, and they are synchronized with once a step.
+  bool times_waits_;
   OwnedStream stream_;
+  static constexpr std::size_t kTimedWaits = 16384;  // between two synchronize(); more are not timed
   /// Events around each wait since the last synchronize(): their distance is the time waited.
   std::vector<std::pair<OwnedEvent, OwnedEvent>> around_waits_;
   std::size_t waits_ = 0;

@@ -101,7 +101,10 @@ void DeviceState::fail(std::exception_ptr e) {
 }
 
 CudaStream::CudaStream(std::shared_ptr<DeviceState> state, std::string name, StreamKind kind)
-    : state_(std::move(state)), name_(std::move(name)), stream_(make_stream(kind)) {}
+    : state_(std::move(state)),
+      name_(std::move(name)),
+      times_waits_(kind == StreamKind::compute),
+      stream_(make_stream(kind)) {}
 
 CudaStream::~CudaStream() {
   if (std::uncaught_exceptions() > 0) {
@@ -121,11 +124,13 @@ void CudaStream::record(sherd::Event& event) {
 }
 
 void CudaStream::wait(const sherd::Event& event, std::source_location) {
+  const cudaEvent_t until = dynamic_cast<const CudaEvent&>(event).event.get();
+  if (!times_waits_ || waits_ == kTimedWaits) return CUDA_CHECK(cudaStreamWaitEvent(native(), until, 0));
   if (waits_ == around_waits_.size())
     around_waits_.emplace_back(make_event(cudaEventDefault), make_event(cudaEventDefault));
   const auto& [before, after] = around_waits_[waits_++];
   CUDA_CHECK(cudaEventRecord(before.get(), native()));
-  CUDA_CHECK(cudaStreamWaitEvent(native(), dynamic_cast<const CudaEvent&>(event).event.get(), 0));
+  CUDA_CHECK(cudaStreamWaitEvent(native(), until, 0));
   CUDA_CHECK(cudaEventRecord(after.get(), native()));
 }
 

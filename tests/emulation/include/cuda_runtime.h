@@ -99,7 +99,7 @@ inline void sincospi(double x, double* sine, double* cosine) {
 }
 
 // --- the host's side -------------------------------------------------------------------------------------------------
-enum cudaError_t {
+enum cudaError {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
@@ -117,6 +117,7 @@ enum cudaError_t {
   cudaErrorIllegalAddress = 700,
   cudaErrorLaunchFailure = 719,
 };
+using cudaError_t = cudaError;  // as in CUDA, so that functions have the same names for the linker
 enum cudaMemcpyKind {
   cudaMemcpyHostToHost,
   cudaMemcpyHostToDevice,
