@@ -1,6 +1,6 @@
 #!/bin/bash
 # gpu_check.sh [--bundle FOLDER_OR_ARCHIVE | --build FOLDER] [--out FOLDER]: everything that only a GPU can prove, in one
-# command: the GPU tests, compute-sanitizer over them with small shapes (SHERD_TEST_SMALL=1), 50 steps of training in
+# command: the GPU tests, compute-sanitizer over them, 50 steps of training in
 # bf16 against the CPU's losses, and 1, 2 and 4 ranks on one GPU in fp32 against each other. Without options it takes the
 # bundle it lies in, or builds in build-gpu where nvcc and the libraries are, or takes what `make bundle` left.
 #
@@ -114,8 +114,20 @@ unpack() {
   bundle=$out/bundle
 }
 
+# The machine code that this device runs, rather than what its driver makes of another one's.
+own_architecture() {
+  local capability
+  capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
+  case $capability in
+    90) echo 90a ;;
+    [0-9]*) echo "$capability" ;;
+    *) echo "80;90a;100" ;;
+  esac
+}
+
 make_build() {
   [ -n "$build" ] && [ -n "$device" ] || return 0
+  export SHERD_CUDA_ARCHITECTURES=${SHERD_CUDA_ARCHITECTURES:-$(own_architecture)}
   say "building in $build"
   (cd "$here" && timeout "$budget" tools/build.sh "$build" all -DSHERD_TESTS=ON) >"$out/logs/build.log" 2>&1
   case $? in

@@ -17,6 +17,7 @@ class NeedsDevice final : public testing::Environment {
 
 }  // namespace
 
+/// Tests that want other numbers of threads see the same work again: what they show of a GPU is that its bits repeat.
 std::unique_ptr<Device> make_test_device(int) {
   return cuda::make_device(0, {.debug = true});
 }

@@ -32,6 +32,13 @@ std::mutex memory_mutex;
 std::map<void*, std::size_t> allocations;
 std::size_t allocated = 0;
 
+std::map<const void*, std::size_t> asked;  // dynamic shared memory, by kernel
+std::size_t shared_asked(const void* kernel) {
+  const std::lock_guard lock(memory_mutex);
+  const auto found = asked.find(kernel);
+  return found == asked.end() ? 0 : found->second;
+}
+
 long environment(const char* name, long otherwise) {
   const char* text = std::getenv(name);
   return text ? std::atol(text) : otherwise;
@@ -108,7 +115,10 @@ cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
 }  // namespace
 
 /// EMULATED_CUDA_FAILS_WITH: the error that launch EMULATED_CUDA_FAILS_AT of the process ends in.
-cudaError_t emulation::launch(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+cudaError_t emulation::launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread) {
+  constexpr std::size_t kUnasked = 47 << 10;  // 48 KiB, less what a kernel may have of its own
+  if (config.dynamicSmemBytes > kUnasked && shared_asked(kernel) < config.dynamicSmemBytes)
+    return cudaErrorInvalidValue;
   return enqueue(config.stream, [config, thread = std::move(thread), number = launches++] {
     try {
       if (static_cast<long>(number) == environment("EMULATED_CUDA_FAILS_AT", -1)) {
@@ -156,6 +166,14 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 cudaError_t cudaSetDevice(int) {
+  return cudaSuccess;
+}
+cudaError_t cudaInitDevice(int, unsigned, unsigned) {
+  return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int bytes) {
+  const std::lock_guard lock(memory_mutex);
+  asked[kernel] = static_cast<std::size_t>(bytes);
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
@@ -244,13 +262,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
+/// Like CUDA's it does not wait for what goes on elsewhere once the device has failed.
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  std::atomic<bool> done{false};
-  stream->push([&done] {
-    done = true;
-    done.notify_all();
-  });
-  done.wait(false);
+  const auto done = std::make_shared<std::atomic<bool>>(false);
+  stream->push([done] { *done = true; });
+  while (!*done && state() == cudaSuccess) std::this_thread::sleep_for(std::chrono::microseconds(20));
   return state();
 }
 cudaError_t cudaStreamQuery(cudaStream_t) {
@@ -288,14 +304,13 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t a, cudaEvent_t b) {
   *ms = std::chrono::duration<float, std::milli>(b->latest->when - a->latest->when).count();
   return cudaSuccess;
 }
-/// Runs also after an error, with CUDA's own rule that it must not use device memory.
+/// Not called once the device has failed: CUDA's rule.
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void* data) {
-  stream->push([fn, data] {
+  return enqueue(stream, [fn, data] {
     if (device_key() >= 0) pkey_set(device_key(), PKEY_DISABLE_ACCESS);
     fn(data);
     if (device_key() >= 0) pkey_set(device_key(), 0);
   });
-  return state();
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   return enqueue(stream, [=] { std::memmove(to, from, bytes); });

@@ -5,7 +5,7 @@ import re
 
 from run_folder import DOES_NOT_FIT, USAGE, RunFolder, main
 
-INTERNAL = 1
+INTERNAL, HARDWARE = 1, 7
 ECC = 214  # cudaErrorECCUncorrectable
 
 
@@ -36,7 +36,12 @@ class Devices(RunFolder):
 
     def test_an_error_of_the_hardware_in_a_step(self):
         done = self.on_cuda(env=emulated(FAILS_AT=250, FAILS_WITH=ECC), steps=10)
-        self.refused(done, INTERNAL, "cuda:0", "cudaErrorECCUncorrectable", "drained", "checkpoint")
+        self.refused(done, HARDWARE, "cuda:0", "cudaErrorECCUncorrectable", "drained", "checkpoint")
+
+    def test_an_error_of_one_rank_in_a_collective_ends_both(self):
+        done = self.on_cuda(env=emulated(FAILS_AT=250, FAILS_WITH=ECC), steps=10, ranks=2)
+        self.assertEqual(done.returncode, HARDWARE, done.stdout + done.stderr)
+        self.assertIn("cudaErrorECCUncorrectable", done.stderr)
 
     def test_debug_names_the_operation(self):
         done = self.on_cuda("--debug", env=emulated(FAILS_AT=250), steps=10)

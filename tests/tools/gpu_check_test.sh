@@ -49,7 +49,7 @@ stand_in bin/compute-sanitizer "while [ \"\${1#-}\" != \"\$1\" ]; do
   case \$1 in --version) echo 'Version 2025.3'; exit ;; --tool) tool=\$2 ;; esac
   shift 2
 done
-echo \"sanitizer \$tool \$SHERD_TEST_SMALL \$*\" >>'$work/calls'
+echo \"sanitizer \$tool \$*\" >>'$work/calls'
 [ \"\$FAKE\" != unsupported ] || { echo '========= Error: Device not supported'; exit 1; }
 \"\$@\" || exit
 errors=0
@@ -115,8 +115,8 @@ expect "the device" is "$(json '" ".join(r["device"].values())')" "NVIDIA Fake 5
 expect "the versions" is "$(json '"sherd 9.9" in r["versions"], "compute-sanitizer 2025.3" in r["versions"]')" "(True, True)"
 expect "a test's figures" is "$(json 'c["test.cuda_test"]["figure"], c["test.cuda_test"]["figures"]')" \
   "(3, ['gemm within 3.0e-06'])"
-expect "suites are sanitized one by one, with small shapes" is "$(grep -c '^sanitizer .*check 1 tests/cuda_test' "$work/calls")" 4
-expect "a suite with parameters, too" is "$(calls 'sanitizer racecheck 1 tests/cuda_test --gtest_filter=Shapes/Attention\.\*$')" 1
+expect "suites are sanitized one by one" is "$(grep -c '^sanitizer .*check tests/cuda_test' "$work/calls")" 4
+expect "a suite with parameters, too" is "$(calls 'sanitizer racecheck tests/cuda_test --gtest_filter=Shapes/Attention\.\*$')" 1
 expect "the losses' difference" is "$(json '0.0039 < c["train.cuda.bf16"]["figure"] < 0.0041, c["train.cuda.bf16"]["limit"]')" \
   "(True, 0.02)"
 expect "that of four ranks" is "$(json '3e-6 < c["ranks.4"]["figure"] < 5e-6, c["ranks.4"]["limit"]')" "(True, 1e-05)"

@@ -18,6 +18,12 @@ ModelConfig small_llama(const RunSpec& spec) {
   c.head_dim = 10;
   c.intermediate_size = 37;
   c.max_position = 64;
+  if (spec.aligned) {
+    c.hidden_size = 64;
+    c.heads = 2;
+    c.head_dim = 32;
+    c.intermediate_size = 128;
+  }
   c.tied_embeddings = spec.tied;
   c.initializer_range = 0.2f;
   return c;

@@ -21,6 +21,7 @@ struct RunSpec {
   std::int64_t length = 24;
   bool tied = false;
   std::int64_t layers = 4;
+  bool aligned = false;  // widths that fill 16 bytes and tensor cores, instead of odd ones
   DType dtype = DType::f32;
   DType reduce_dtype = DType::f32;
   int prefetch = 1;

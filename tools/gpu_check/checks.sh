@@ -34,7 +34,7 @@ check_sanitizer() {  # TOOL COMMAND...
     memcheck) options+=(--report-api-errors no) ;;
     racecheck) options+=(--kernel-name kernel_substring=sherd) ;;
   esac
-  run "$log" env SHERD_TEST_SMALL=1 compute-sanitizer "${options[@]}" "$@"
+  run "$log" compute-sanitizer "${options[@]}" "$@"
   code=$?
   if grep -q 'Device not supported' "$log"; then
     result=skipped reason="compute-sanitizer: Device not supported"

@@ -20,6 +20,7 @@ enum class ExitCode : int {
   does_not_fit = 4,   // not enough memory or disk
   communication = 5,  // a peer did not arrive, or MPI failed
   numerical = 6,      // NaN or infinity in the loss or the gradient norm
+  hardware = 7,       // a device has failed: its node wants looking after
   requeue = 85,       // checkpointed, wants to be started again
 };
 

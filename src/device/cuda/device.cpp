@@ -25,6 +25,8 @@ void release_device_memory(Arena::Block& block) noexcept {
 class CudaDevice final : public sherd::Device {
  public:
   CudaDevice(int index, Options options) : state_(std::make_shared<DeviceState>()) {
+    // Waiting threads sleep: a rank often has one core, which MPI and the loader want, too.
+    CUDA_CHECK(cudaInitDevice(index, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid));
     CUDA_CHECK(cudaSetDevice(index));
     cudaDeviceProp p{};
     CUDA_CHECK(cudaGetDeviceProperties(&p, index));
@@ -103,8 +105,12 @@ PinnedMemory& PinnedMemory::operator=(PinnedMemory&& other) noexcept {
 }
 
 int device_count() {
-  int count = 0;
-  count_devices(count);
+  int count = 0, driver = 0;
+  const cudaError_t rc = count_devices(count);
+  const bool broken = rc != cudaSuccess && rc != cudaErrorNoDevice;
+  if (broken && cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0)
+    log::warn("this node has a driver for CUDA {} and no GPU that can be used: {}", version_text(driver),
+              cudaGetErrorString(rc));
   return count;
 }
 

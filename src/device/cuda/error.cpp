@@ -28,7 +28,7 @@ const char* advice(cudaError_t rc) {
     case cudaErrorSystemNotReady:
       return "the system is not ready: the fabric manager of this node may not be running";
     case cudaErrorNoKernelImageForDevice:
-      return "this build has no code for the device: configure with -DCMAKE_CUDA_ARCHITECTURES for it";
+      return "this build has no code for the device: configure with -DSHERD_CUDA_ARCHITECTURES=... for it";
     case cudaErrorECCUncorrectable:
     case cudaErrorHardwareStackError:
       return "the hardware is at fault (see dmesg for its Xid): have the node drained, and resume elsewhere from the "
@@ -52,6 +52,11 @@ ExitCode code_of(cudaError_t rc) {
     case cudaErrorSystemDriverMismatch:
     case cudaErrorNoKernelImageForDevice:
       return ExitCode::usage;
+    case cudaErrorECCUncorrectable:
+    case cudaErrorHardwareStackError:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorSystemNotReady:
+      return ExitCode::hardware;
     default:
       return ExitCode::internal;
   }

@@ -18,7 +18,7 @@
 
 namespace sherd::cuda {
 
-/// An owned handle of CUDA's: kDestroy is called once, and says in the log what it could not do.
+/// An owned handle of CUDA's: kDestroy is called once, and the log has what it could not do.
 template <class Handle, cudaError_t (*kDestroy)(Handle)>
 class Owned {
  public:
@@ -26,7 +26,9 @@ class Owned {
   explicit Owned(Handle handle) : handle_(handle) {}
   ~Owned() {
     if (handle_ == nullptr) return;
-    if (const cudaError_t rc = kDestroy(handle_); rc != cudaSuccess) log::warn("CUDA: {}", cudaGetErrorString(rc));
+    const bool well = cudaPeekAtLastError() == cudaSuccess;  // or every handle would repeat what has been said
+    if (const cudaError_t rc = kDestroy(handle_); rc != cudaSuccess && well)
+      log::warn("CUDA: {}", cudaGetErrorString(rc));
   }
   Owned(Owned&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
   Owned& operator=(Owned&& other) noexcept {
@@ -46,7 +48,8 @@ OwnedEvent make_event(unsigned flags);
 /// CUDA may call it, which callbacks must not, and all of MPI is entered by one thread.
 class HostThread {
  public:
-  HostThread() : thread_([this] { main(); }) {}
+  /// `device`: of the thread, for what MPI may ask of CUDA.
+  explicit HostThread(int device) : device_(device), thread_([this] { main(); }) {}
   ~HostThread();
   HostThread(const HostThread&) = delete;
   HostThread& operator=(const HostThread&) = delete;
@@ -55,6 +58,7 @@ class HostThread {
 
  private:
   void main();
+  int device_;
   std::mutex turn_;  // of the callers
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -83,6 +87,7 @@ struct DeviceState {
   std::exception_ptr error;
 
   std::unique_ptr<HostThread> host_thread;  // made by the first host work
+  std::atomic<int> callbacks{0};            // of CUDA, that are in run_host_work now
 
   void note(const char* op);
   std::string last_enqueued() const;

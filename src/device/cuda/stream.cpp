@@ -1,6 +1,5 @@
 // Streams, events, and host work in a stream.
-#include <fmt/ranges.h>
-
+#include <chrono>
 #include <memory>
 
 #include "state.hpp"
@@ -11,14 +10,14 @@ namespace {
 thread_local const DeviceState* running_for = nullptr;  // the device whose host work this thread does
 
 struct HostWork {
-  std::shared_ptr<DeviceState> state;
+  DeviceState* state;  // outlives it: a stream ends when no callback is left
   std::function<void()> work;
 };
 
 /// On the host thread: what it throws is kept for the next synchronize().
 void do_work(const HostWork& host) {
   if (host.state->failed.load(std::memory_order_acquire)) return;
-  running_for = host.state.get();
+  running_for = host.state;
   try {
     host.work();
   } catch (...) {
@@ -29,8 +28,12 @@ void do_work(const HostWork& host) {
 
 /// CUDA calls it when the stream has come so far.
 void run_host_work(void* data) {
-  const std::unique_ptr<HostWork> mine(static_cast<HostWork*>(data));
-  mine->state->host_thread->run([&mine] { do_work(*mine); });
+  std::unique_ptr<HostWork> mine(static_cast<HostWork*>(data));
+  DeviceState& state = *mine->state;
+  ++state.callbacks;
+  state.host_thread->run([&mine] { do_work(*mine); });
+  mine.reset();
+  --state.callbacks;
 }
 
 OwnedStream make_stream(StreamKind kind) {
@@ -62,6 +65,7 @@ void HostThread::run(const std::function<void()>& work) {
 }
 
 void HostThread::main() {
+  static_cast<void>(cudaSetDevice(device_));  // it was set by the main thread, which has heard of any failure
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return stopping_ || work_ != nullptr; });
@@ -106,12 +110,16 @@ CudaStream::CudaStream(std::shared_ptr<DeviceState> state, std::string name, Str
       times_waits_(kind == StreamKind::compute),
       stream_(make_stream(kind)) {}
 
+/// A device that has failed says so at once, while host work may still wait for a peer: it is told to give up, and
+/// nothing that it uses may go before it has ended.
 CudaStream::~CudaStream() {
-  if (std::uncaught_exceptions() > 0) {
-    state_->fail(std::make_exception_ptr(Error(ExitCode::internal, "the host gave up")));  // host work has no reader
-  }
-  if (const cudaError_t rc = cudaStreamSynchronize(native()); rc != cudaSuccess && std::uncaught_exceptions() == 0)
-    log::warn("stream {}: {}", name_, cudaGetErrorString(rc));
+  const bool unwinding = std::uncaught_exceptions() > 0;
+  if (unwinding) state_->fail(std::make_exception_ptr(Error(ExitCode::internal, "the host gave up")));
+  const cudaError_t rc = cudaStreamSynchronize(native());
+  if (rc == cudaSuccess) return;
+  state_->fail(std::make_exception_ptr(Error(ExitCode::internal, cudaGetErrorString(rc))));
+  while (state_->callbacks.load() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  if (!unwinding) log::warn("stream {}: {}", name_, cudaGetErrorString(rc));
 }
 
 /// Called by destructors, too, on the way of an exception: an error waits for the next synchronize().
@@ -191,8 +199,9 @@ void ran(sherd::Stream& s, const char* op) {
 
 void enqueue_host(sherd::Stream& s, const char* op, std::function<void()> work) {
   CudaStream& stream = stream_of(s);
-  if (!stream.state().host_thread) stream.state().host_thread = std::make_unique<HostThread>();
-  auto data = std::make_unique<HostWork>(stream.shared_state(), std::move(work));
+  if (!stream.state().host_thread)
+    stream.state().host_thread = std::make_unique<HostThread>(stream.state().facts.index);
+  auto data = std::make_unique<HostWork>(&stream.state(), std::move(work));
   cuda_check(cudaLaunchHostFunc(stream.native(), &run_host_work, data.get()), op);
   static_cast<void>(data.release());  // run_host_work deletes it
   ran(s, op);

@@ -1,5 +1,6 @@
 #pragma once
-// launch: the one way in which this backend starts a kernel. Sizes are of the whole grid; an empty grid launches nothing.
+// launch: the one way in which this backend starts a kernel. Sizes are of the whole grid; an empty grid launches
+// nothing.
 #include "sherd/base/narrow.hpp"
 #include "sherd/device/cuda/stream.hpp"
 
@@ -15,7 +16,7 @@ struct Grid {
 template <class... Params, class... Args>
 void launch(sherd::Stream& s, const char* op, void (*kernel)(Params...), const Grid& grid, Args... args) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  constexpr std::int64_t kDefaultShared = 48 << 10;  // more must be asked for, kernel by kernel
+  constexpr std::int64_t kDefaultShared = 40 << 10;  // 48 KiB with what a kernel has of its own; more must be asked for
   if (grid.shared > kDefaultShared) {
     CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     narrow<int>(grid.shared)));

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "gemm.hpp"
+#include "gemm_probe.hpp"
 #include "sherd/device/cuda/device.hpp"
 #include "sherd/device/cuda/stream.hpp"
 #include "sherd/ops/cuda/ops.hpp"
@@ -48,8 +49,9 @@ double measure_gemm_rate(sherd::Device& device, DType dtype) {
                         false,
                         true,
                         0};
-  // Not zeros: a device that multiplies them draws less power, and so runs faster than it will.
-  for (const Tensor& t : {product.a, product.b}) CUDA_CHECK(cudaMemsetAsync(t.data, 0x3d, t.bytes(), native(*stream)));
+  // A device that multiplies zeros, or equal numbers, draws less power, and so runs faster than it will.
+  fill_unevenly(product.a, *stream);
+  fill_unevenly(product.b, *stream);
   Gemm gemm(workspace);
   std::array<double, kRuns> rates{};
   Mark begin, end;

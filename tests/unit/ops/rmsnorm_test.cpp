@@ -129,5 +129,30 @@ TEST(RmsNorm, ThreadsDoNotChangeBits) {
   }
 }
 
+/// More columns than the partial sums of a block have room for without asking.
+TEST(RmsNorm, GradientOfWideRows) {
+  constexpr std::int64_t kN = 2, kC = 12288;
+  Bench t;
+  const Values x = normal(kN * kC, 1), gain = normal(kC, 2), dy = normal(kN * kC, 3);
+  Values rstd, dx(x.size()), dgain(gain.size());
+  reference(x, gain, &rstd);
+  for (std::size_t row = 0; row < rstd.size(); ++row) {
+    const auto at = [&](std::size_t i) { return row * gain.size() + i; };
+    double mean = 0;
+    for (std::size_t i = 0; i < gain.size(); ++i) mean += dy[at(i)] * gain[i] * x[at(i)] * rstd[row] / kC;
+    for (std::size_t i = 0; i < gain.size(); ++i) {
+      const double h = x[at(i)] * rstd[row];
+      dx[at(i)] = rstd[row] * (dy[at(i)] * gain[i] - h * mean);
+      dgain[i] += dy[at(i)] * h;
+    }
+  }
+  const auto matrix = [&](const Values& v) { return t.tensor(DType::f32, {kN, kC}, v); };
+  const Tensor out = matrix(Values(x.size(), 0.0)), gains = t.poison(DType::f32, {kC});
+  t.ops->rmsnorm_grad(matrix(dy), matrix(x), t.tensor(DType::f32, {kC}, gain), t.tensor(DType::f32, {kN}, rstd), out,
+                      gains, 0, *t.stream);
+  EXPECT_LT(relative_error(values_of(out), dx), tolerance(DType::f32));
+  EXPECT_LT(relative_error(values_of(gains), dgain), tolerance(DType::f32));
+}
+
 }  // namespace
 }  // namespace sherd::ops_test
