@@ -18,7 +18,7 @@ test:  ## build everything and run every test
 	@tools/setup.sh --test
 	@tools/build.sh $(BUILD) all -DSHERD_TESTS=ON
 	@tools/check_layers.py
-	@ctest --test-dir $(BUILD) --output-on-failure $(CTEST_FLAGS)
+	@ctest --test-dir $(BUILD) -j2 --output-on-failure $(CTEST_FLAGS)
 	@sed -n 's/^figure: /  /p' $(BUILD)/Testing/Temporary/LastTest.log
 
 build: setup  ## build the program: build/src/app/sherd
