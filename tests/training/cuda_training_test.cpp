@@ -48,6 +48,7 @@ TEST(CudaTraining, FollowsTheCpusLossesInFp32) {
 TEST(CudaTraining, FollowsTheCpusLossesInBf16) {
   RunSpec spec;
   spec.aligned = true;
+  spec.global_batch = 4;
   spec.dtype = DType::bf16;
   spec.steps = 50;
   spec.layers = 2;
@@ -64,6 +65,7 @@ TEST(CudaTraining, DoesNotDependOnTheSharding) {
       for (const std::string strategy : {"none", "full", "hybrid"}) {
         RunSpec spec;
         spec.steps = 2;
+        spec.global_batch = 4;
         spec.strategy = strategy;
         spec.shard_size = strategy == "hybrid" ? 1 : 0;
         spec.tied = tied;
@@ -77,6 +79,7 @@ TEST(CudaTraining, RepeatsItsBits) {
     RunSpec spec;
     spec.aligned = dtype == DType::bf16;
     spec.steps = 3;
+    spec.global_batch = 4;
     spec.dtype = dtype;
     const RunResult a = run_training(on("cuda", spec)), b = run_training(on("cuda", spec));
     EXPECT_EQ(a.losses, b.losses);
