@@ -28,12 +28,12 @@ fetch:  ## sherd-fetch and sherd-games, for a login node: in build-fetch/tools
 	@tools/setup.sh --fetch
 	@tools/build.sh build-fetch fetch-tools -DSHERD_ONLY_FETCH=ON -DSHERD_MARCH=x86-64-v2
 
-bundle:  ## the program with the libraries it needs, for machines where nothing is installed: build-bundle/sherd-x86-64-v3.tar.gz
+bundle:  ## the program with the libraries it needs, for machines where nothing is installed: build-bundle/sherd-x86-64-v3.tar.xz
 	@tools/setup.sh --test
 	@tools/build.sh build-bundle all -DSHERD_MARCH=x86-64-v3 -DSHERD_TESTS=ON -DSHERD_PYTHON=false \
 	  "-DSHERD_CUDA_ARCHITECTURES=80;90a;100" \
 	  -DCMAKE_DISABLE_FIND_PACKAGE_Parquet=ON
-	@tools/bundle.sh build-bundle build-bundle/sherd-x86-64-v3.tar.gz
+	@tools/bundle.sh build-bundle build-bundle/sherd-x86-64-v3.tar.xz
 
 bench:  ## tokens per second and share of the measured GEMM peak, beside PyTorch where it is installed
 	@tools/setup.sh --bench

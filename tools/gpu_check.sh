@@ -78,7 +78,7 @@ can_build() {
 }
 
 choose_program() {
-  local archives=("$here"/build-bundle/*.tar.gz)
+  local archives=("$here"/build-bundle/*.tar.[xg]z)
   if [ -z "$bundle$build" ]; then
     if [ -e "$here/MANIFEST" ]; then bundle=$here
     elif [ -n "$device" ] && can_build; then build=$here/build-gpu

@@ -91,6 +91,7 @@ look_for_tests() {
   need program python3 python3 module:python
   [ "$(id -u)" = 0 ] && program apt-get || return 0
   need program patchelf patchelf spack:patchelf
+  need program xz xz-utils spack:xz
   need program slurmctld slurmctld
   need program slurmd slurmd
   need program srun slurm-client

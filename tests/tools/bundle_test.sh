@@ -27,14 +27,14 @@ settings=()
 elf_files() { find "$place" -type f \( -name '*.so*' -o -path '*/libexec/*' -o -path '*/mpi/bin/*' -o -name '*_test' \) -print0; }
 
 command -v patchelf >/dev/null || { echo "SKIPPED bundle: no patchelf here (apt-get install patchelf)"; exit 77; }
-"$root/tools/bundle.sh" "$build" "$work/sherd.tar.gz" >"$work/said" 2>&1
+"$root/tools/bundle.sh" "$build" "$work/sherd.tar.xz" >"$work/said" 2>&1
 code=$?
 expect "packs: exit 0" is $code 0
 [ $code = 0 ] || exit 1
 cat "$work/said"
-expect "less than 50 MB" [ "$(stat -c %s "$work/sherd.tar.gz")" -lt 50000000 ]
+expect "less than 50 MB" [ "$(stat -c %s "$work/sherd.tar.xz")" -lt 50000000 ]
 mkdir -p "$place" "$work/run"
-tar -xf "$work/sherd.tar.gz" -C "$place" --strip-components=1
+tar -xf "$work/sherd.tar.xz" -C "$place" --strip-components=1
 
 clean "$place/bin/sherd" --version
 expect "starts: exit 0" is $code 0
