@@ -30,9 +30,9 @@ __device__ inline float exp2_approx(float x) {
 
 /// d (16 x 8 f32) += a (16 x 16 bf16, row-major) b (16 x 8 bf16, column-major), by the lanes of a warp together. With
 /// group = lane / 4 and pair = 2 (lane % 4), a lane holds (lower half of a register first)
-///   a[0] = A(group, pair ..), a[1] = A(group + 8, pair ..), a[2] = A(group, pair + 8 ..), a[3] = A(group + 8, pair + 8 ..)
-///   b[0] = B(pair .., group), b[1] = B(pair + 8 .., group)
-///   d[0], d[1] = D(group, pair ..), d[2], d[3] = D(group + 8, pair ..)
+///   a[0] = A(group, pair ..), a[1] = A(group + 8, pair ..), a[2] = A(group, pair + 8 ..), a[3] = A(group + 8, pair + 8
+///   ..) b[0] = B(pair .., group), b[1] = B(pair + 8 .., group) d[0], d[1] = D(group, pair ..), d[2], d[3] = D(group +
+///   8, pair ..)
 __device__ inline void mma_16x8x16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
@@ -41,8 +41,8 @@ __device__ inline void mma_16x8x16(float (&d)[4], const std::uint32_t (&a)[4], c
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/// Four 8 x 8 matrices of bf16 from shared memory: lane l gives the address of row l % 8 of matrix l / 8 (16 bytes, 16-byte
-/// aligned), and gets of matrix i, in out[i], the elements (l / 4, 2 (l % 4)) and the one after it.
+/// Four 8 x 8 matrices of bf16 from shared memory: lane l gives the address of row l % 8 of matrix l / 8 (16 bytes,
+/// 16-byte aligned), and gets of matrix i, in out[i], the elements (l / 4, 2 (l % 4)) and the one after it.
 __device__ inline void ldmatrix_x4(std::uint32_t (&out)[4], const void* row) {
   const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -59,7 +59,8 @@ __device__ inline void ldmatrix_x4_transposed(std::uint32_t (&out)[4], const voi
                : "memory");
 }
 
-/// Copies 16 bytes of global memory to shared memory without waiting, or writes 16 zero bytes (then `from` is not read).
+/// Copies 16 bytes of global memory to shared memory without waiting, or writes 16 zero bytes (then `from` is not
+/// read).
 __device__ inline void copy_16_async(void* shared, const void* from, bool valid) {
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
   const int bytes = valid ? 16 : 0;
@@ -69,7 +70,8 @@ __device__ inline void copy_16_async(void* shared, const void* from, bool valid)
 __device__ inline void commit_copies() {
   asm volatile("cp.async.commit_group;" : : : "memory");
 }
-/// Waits until at most kPending of this thread's groups are under way. Other threads see the bytes after __syncthreads().
+/// Waits until at most kPending of this thread's groups are under way. Other threads see the bytes after
+/// __syncthreads().
 template <int kPending>
 __device__ inline void wait_copies() {
   asm volatile("cp.async.wait_group %0;" : : "n"(kPending) : "memory");
