@@ -8,6 +8,7 @@
 #include "sherd/config/fields.hpp"
 #include "sherd/config/validate.hpp"
 #include "sherd/ops/backend.hpp"
+#include "sherd/train/algorithms.hpp"
 #include "sherd/train/trainer.hpp"
 
 namespace sherd::app {
@@ -71,10 +72,12 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   log_machine(machine, rig.mesh());
   log_plan(model, plan, config);
 
-  const RunState state = restore(config, model, inputs.corpus.info().tokenizer_sha256, rig, *host);
+  RunState state = restore(config, model, inputs.corpus.info().tokenizer_sha256, rig, *host);
   together(*host, [&] {
     if (host->rank() == 0) describe_run(config, inputs);
   });
+  const std::vector<ProductKey> products(plan.ops.products.begin(), plan.ops.products.end());
+  state.algorithms = settle_algorithms(rig, products, state.algorithms, *host);
   Trainer(config, model, inputs.corpus, rig, *host, gemm_rate).run(state);
   return static_cast<int>(ExitCode::done);
 }

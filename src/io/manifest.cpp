@@ -148,6 +148,7 @@ Manifest Manifest::load(const std::filesystem::path& path) {
   manifest.metadata.world_size = static_cast<int>(root.at("world_size").integer(1, kMostRanks));
   manifest.metadata.config_json = root.at("config").dump();
   if (root.has("tokenizer_sha256")) manifest.metadata.tokenizer_sha256 = root.at("tokenizer_sha256").string();
+  if (root.has("algorithms")) manifest.metadata.algorithms = root.at("algorithms").string();
   manifest.index_bytes = root.at("index").at("bytes").integer(0);
   manifest.index_crc = parse_crc(root.at("index").at("crc32c"));
   const JsonValue files = root.at("files");
@@ -203,9 +204,10 @@ std::string Manifest::to_text() const {
   for (const RankFile& file : files) list += (list.empty() ? "\n" : ",\n") + file.to_json();
   const std::string rest = fmt::format(
       "\"format\": {},\n\"step\": {},\n\"tokens_seen\": {},\n\"world_size\": {},\n\"config\": {},\n"
-      "\"tokenizer_sha256\": {},\n\"index\": {{\"bytes\": {}, \"crc32c\": \"{:08x}\"}},\n\"files\": [{}\n]}}\n",
+      "\"tokenizer_sha256\": {},\n\"algorithms\": {},\n\"index\": {{\"bytes\": {}, \"crc32c\": "
+      "\"{:08x}\"}},\n\"files\": [{}\n]}}\n",
       kFormat, metadata.step, metadata.tokens_seen, metadata.world_size, metadata.config_json,
-      json_quote(metadata.tokenizer_sha256), index_bytes, index_crc, list);
+      json_quote(metadata.tokenizer_sha256), json_quote(metadata.algorithms), index_bytes, index_crc, list);
   return first_line(rest) + rest;
 }
 

@@ -1,20 +1,20 @@
 #include "sherd/plan/recording_ops.hpp"
 
+#include "sherd/ops/check.hpp"
+
 namespace sherd {
 namespace {
-
-double multiply_adds(Tensor a, std::int64_t other) {
-  return 2.0 * static_cast<double>(a.numel()) * static_cast<double>(other);
-}
 
 class RecordingOps final : public Ops {
  public:
   explicit RecordingOps(PlannedOps& totals) : totals_(totals) {}
 
-  void linear(Tensor x, Tensor w, Tensor, Stream&) override { product(multiply_adds(x, w.dim[0])); }
-  void linear_grad_input(Tensor dy, Tensor w, Tensor, float, Stream&) override { product(multiply_adds(dy, w.dim[1])); }
-  void linear_grad_weight(Tensor dy, Tensor x, Tensor, float, Stream&) override {
-    product(multiply_adds(dy, x.cols()));
+  void linear(Tensor x, Tensor w, Tensor y, Stream&) override { product(linear_product(x, w, y)); }
+  void linear_grad_input(Tensor dy, Tensor w, Tensor dx, float beta, Stream&) override {
+    product(linear_grad_input_product(dy, w, dx, beta));
+  }
+  void linear_grad_weight(Tensor dy, Tensor x, Tensor dw, float beta, Stream&) override {
+    product(linear_grad_weight_product(dy, x, dw, beta));
   }
   void embedding(Tensor, Tensor, Tensor, Stream&) override { other(); }
   void embedding_grad(Tensor, Tensor, Tensor, Stream&) override { other(); }
@@ -31,7 +31,14 @@ class RecordingOps final : public Ops {
   void swiglu(Tensor, Tensor, Stream&) override { other(); }
   void swiglu_grad(Tensor, Tensor, Tensor, Stream&) override { other(); }
   void linear_cross_entropy(const CrossEntropy& a, Stream&) override {
-    product(multiply_adds(a.x, a.w.dim[0]) * (a.dx ? 3 : 1));
+    check_cross_entropy(a);
+    for (std::int64_t first = 0; first < a.targets.numel(); first += a.logits.rows()) {
+      const CrossEntropyChunk chunk = cross_entropy_chunk(a, first);
+      product(chunk.logits);
+      if (!a.dx) continue;
+      product(chunk.dx);
+      product(chunk.dw);
+    }
   }
   void adamw(const AdamWState&, std::span<const DecayRun>, const AdamWHyper&, const AdamWScalars&, Stream&) override {
     other();
@@ -48,9 +55,11 @@ class RecordingOps final : public Ops {
 
  private:
   void other() { ++totals_.calls; }
-  void product(double flops) {
+  void product(const Product& p) {
+    const ProductKey key = key_of(p, "plan");
     ++totals_.calls;
-    totals_.product_flops += flops;
+    totals_.product_flops += key.flops();
+    totals_.products.insert(key);
   }
   /// `products` of (T, D) with (D, T), half of each above the diagonal, per query head.
   void attend(int products, Tensor qkv, Heads heads) {

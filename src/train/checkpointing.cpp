@@ -101,7 +101,7 @@ RunState restore(const TrainConfig& config, const ModelConfig& model, const std:
     if (!error) {
       require_same_tokens(directory, meta, tokenizer_sha256);
       log_resumed(directory, meta, config);
-      return {meta.step, meta.tokens_seen, meta.step, tokenizer_sha256};
+      return {meta.step, meta.tokens_seen, meta.step, tokenizer_sha256, meta.algorithms};
     }
     if (directory == candidates.back()) {
       throw bad_input("{}; no good checkpoint is left to resume from. Use --resume none to begin anew", error->what())
@@ -138,8 +138,8 @@ void save(const TrainConfig& config, RunState& state, Rig& rig, Exchange& host) 
   std::erase(parts, "");
   all_or_throw([&] {
     if (host.rank() != 0) return;
-    const CheckpointMetadata meta{state.step, state.tokens_seen, narrow<int>(parts.size()), to_json(config),
-                                  state.tokenizer_sha256};
+    const CheckpointMetadata meta{state.step,      state.tokens_seen,      narrow<int>(parts.size()),
+                                  to_json(config), state.tokenizer_sha256, state.algorithms};
     const fs::path at = commit_checkpoint(output, meta, parts, narrow<int>(config.keep_checkpoints), [&] {
       if (state.began) set_aside_after(output, *state.began);
     });

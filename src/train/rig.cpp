@@ -50,6 +50,12 @@ Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const 
       step_({device, *ops_, *compute_, *comm_, *mesh_.world, model_}, config, options.step, persistent_, activations_) {
 }
 
+std::string Rig::choose_algorithms(std::span<const ProductKey> products, std::string_view known) {
+  const Arena::Scope scope(activations_);
+  const Tensor all = activations_.take(DType::f32, {narrow<std::int64_t>(activations_.capacity() / 4)});
+  return ops_->choose_algorithms(products, known, all, *compute_);
+}
+
 void Rig::initialize(std::uint64_t seed) {
   for (int unit = 0; unit < model_.units(); ++unit) {
     const Tensor master = model_.state(unit).master;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """cuda_test.py SHERD MPIRUN SAMPLE: --device cuda, with a SHERD whose GPU is emulated (tests/emulation)."""
+import json
 import os
 import re
 
@@ -16,6 +17,10 @@ def emulated(**settings):
 class Devices(RunFolder):
     def on_cuda(self, *more, **options):
         return self.train("--device", "cuda", *more, **options)
+
+    def search_products(self):
+        """So that the next run's kernels are those of its steps."""
+        self.assertEqual(self.on_cuda(steps=1, output="searched").returncode, 0)
 
     def test_none(self):
         done = self.on_cuda(env=emulated(DEVICES=0))
@@ -35,15 +40,18 @@ class Devices(RunFolder):
         self.refused(done, DOES_NOT_FIT, "cuda:0", "GiB", "rank")
 
     def test_an_error_of_the_hardware_in_a_step(self):
+        self.search_products()
         done = self.on_cuda(env=emulated(FAILS_AT=250, FAILS_WITH=ECC), steps=10)
         self.refused(done, HARDWARE, "cuda:0", "cudaErrorECCUncorrectable", "drained", "checkpoint")
 
     def test_an_error_of_one_rank_in_a_collective_ends_both(self):
+        self.search_products()
         done = self.on_cuda(env=emulated(FAILS_AT=250, FAILS_WITH=ECC), steps=10, ranks=2)
         self.assertEqual(done.returncode, HARDWARE, done.stdout + done.stderr)
         self.assertIn("cudaErrorECCUncorrectable", done.stderr)
 
     def test_debug_names_the_operation(self):
+        self.search_products()
         done = self.on_cuda("--debug", env=emulated(FAILS_AT=250), steps=10)
         self.refused(done, INTERNAL, "cudaErrorLaunchFailure")
         self.assertRegex(done.stderr, r"(forward|backward|optimizer) / (model|head|embed)\S* ?/? ?\S*")
@@ -79,6 +87,44 @@ class Training(RunFolder):
 
     def test_version_names_the_device(self):
         self.assertTrue(re.search(r"cuda: .*1 device: Emulated GPU", self.sherd("--version").stdout))
+
+
+class Algorithms(RunFolder):
+    """Rank 0 chooses the products' algorithms, all ranks take them, the checkpoint records them."""
+
+    def chosen(self, output, *more, **options):
+        """Of how many shapes the algorithms came from the checkpoint, from the cache, from a search."""
+        done = self.trained("--device", "cuda", *more, output=output, **options)
+        said = re.search(r"products: (\d+) shapes; algorithms of (\d+) from the checkpoint, (\d+) from .*, (\d+) searched",
+                         done.stdout + done.stderr)
+        self.assertTrue(said, done.stdout + done.stderr)
+        counts = [int(n) for n in said.groups()]
+        self.assertEqual(counts[0], sum(counts[1:]))
+        return counts[1:]
+
+    def recorded(self, output):
+        with open(self.path(output, self.checkpoints(output)[-1], "manifest.json"), encoding="utf-8") as file:
+            return json.load(file)["algorithms"]
+
+    def test_are_searched_once_and_recorded(self):
+        checkpoint, cache, searched = self.chosen("first", ranks=2)
+        self.assertEqual((checkpoint, cache), (0, 0))
+        self.assertGreater(searched, 10)
+        text = self.recorded("first")
+        self.assertEqual(text.count(" algorithm 0000000000000002"), searched)  # the fastest (fake_cublas_lt.hpp)
+        self.assertEqual(self.chosen("second", ranks=2), [0, searched, 0])
+        self.assertEqual(self.losses("first"), self.losses("second"))
+
+        [file] = os.listdir(self.path("cache", "sherd"))
+        self.write(f"cache/sherd/{file}", text.replace("0000000000000002", "0000000000000003"))  # a checksum now wrong
+        self.assertEqual(self.chosen("first", steps=5), [searched, 0, 0])
+        self.assertEqual(self.recorded("first"), text)
+        self.assertEqual(self.chosen("third"), [0, 0, searched])
+
+    def test_of_another_device_are_searched_again(self):
+        searched = self.chosen("run")[2]
+        self.assertEqual(self.chosen("run", steps=5, env=emulated(CAPABILITY=80)), [0, 0, searched])
+        self.assertIn(" sm 80 ", self.recorded("run"))
 
 
 if __name__ == "__main__":

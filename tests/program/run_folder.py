@@ -102,7 +102,8 @@ class RunFolder(unittest.TestCase):
         return [MPIRUN, str(ranks)] if ranks > 1 else []
 
     @classmethod
-    def command(cls, *args, cwd, ranks=1, **options):
+    def command(cls, *args, cwd, ranks=1, env=None, **options):
+        options["env"] = {**(env or os.environ), "XDG_CACHE_HOME": os.path.join(cwd, "cache")}
         return subprocess.run([*cls.launcher(ranks), SHERD, *args], capture_output=True, text=True, cwd=cwd,
                               timeout=120, check=False, **options)
 

@@ -28,6 +28,7 @@ struct CheckpointMetadata {
   int world_size = 1;              // ranks that wrote: one file each
   std::string config_json = "{}";  // the run's configuration, one JSON value
   std::string tokenizer_sha256{};  // of the corpus that was trained on; empty: not known
+  std::string algorithms{};        // that the products were computed by (Ops::choose_algorithms); empty: none chosen
 };
 
 // ---- writing, in this order

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "sherd/base/tensor.hpp"
 #include "sherd/device/device.hpp"
@@ -54,6 +56,8 @@ struct AdamWState {
   Tensor m, v;    // (S) f32, updated
   Tensor copy;    // (S) bf16 = rounded master, or null when parameters are stored in f32 (then they are the master)
 };
+
+struct ProductKey;  // product.hpp
 
 class Ops {
  public:
@@ -154,6 +158,17 @@ class Ops {
     bool constant = false;
   };
   virtual void initialize(Tensor x, const InitRun& run, Stream& s) = 0;
+
+  // --- algorithms (ops/cuda/gemm_tune.cpp) --------------------------------------------------------------------------
+  /// Which algorithm should compute which product, as text for use_algorithms on every rank: from `known` (such a text,
+  /// perhaps of another device), else from this machine's cache, else the fastest of a timed search, which is cached.
+  /// `scratch`, device memory, is overwritten. Waits for the stream. Empty: this backend has nothing to choose.
+  virtual std::string choose_algorithms(std::span<const ProductKey>, std::string_view /*known*/, Tensor /*scratch*/,
+                                        Stream&) {
+    return {};
+  }
+  /// Computes by them from now on. A text of another device or library is left unused, which the log says.
+  virtual void use_algorithms(std::string_view) {}
 };
 
 namespace cpu {

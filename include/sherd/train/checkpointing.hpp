@@ -17,6 +17,7 @@ struct RunState {
   /// Until the first save: where this run began. Checkpoints after it are of another history.
   std::optional<std::int64_t> began;
   std::string tokenizer_sha256{};  // that made the corpus: what the tokens mean
+  std::string algorithms{};        // settle_algorithms
 };
 
 /// Loads or draws the parameters, as --resume, --from-scratch and --model say, and tells what it did in the log. A

@@ -31,6 +31,9 @@ class Rig {
   /// Every parameter drawn from (seed, name, element): the same model on any number of ranks.
   void initialize(std::uint64_t seed);
 
+  /// Ops::choose_algorithms, with the activations' memory as scratch: between steps only.
+  std::string choose_algorithms(std::span<const ProductKey> products, std::string_view known);
+
   /// Waits for both streams. Before the main thread calls MPI: the library is entered by one thread at a time.
   void synchronize() {
     compute_->synchronize();

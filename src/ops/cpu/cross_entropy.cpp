@@ -86,26 +86,23 @@ void OpsImpl::linear_cross_entropy(const CrossEntropy& args, Stream& s) {
   const bool grad = bool(args.dx);
   Access touched = access({args.x, args.w, args.targets, args.divisor},
                           {args.logits, grad ? args.dlogits : none, args.loss, args.dx, args.dw, workspace_});
-  const std::int64_t n = args.targets.numel(), v = args.w.rows(), c = args.w.cols(), chunk = args.logits.rows();
-  const Tensor all_x = args.x.view({n, c}), all_dx = grad ? args.dx.view({n, c}) : none;
+  const std::int64_t n = args.targets.numel(), v = args.w.rows();
   enqueue(s, "linear_cross_entropy", std::move(touched), [=, this] {
     const std::int32_t* targets = args.targets.ptr<std::int32_t>();
     const float divisor = *args.divisor.ptr<float>();
     check_targets(targets, n, v);
     double loss = 0;
-    for (std::int64_t first = 0; first < n; first += chunk) {
-      const std::int64_t rows = std::min(chunk, n - first);
-      const Tensor x = all_x.row_range(first, rows), logits = args.logits.row_range(0, rows);
-      gemm_.multiply(product(plain(x), transposed(args.w), x.dtype, logits, c, 0));
-      with_float_type(x.dtype, [&](auto type) {
+    for (std::int64_t first = 0; first < n; first += args.logits.rows()) {
+      const CrossEntropyChunk chunk = cross_entropy_chunk(args, first);
+      gemm_.multiply(chunk.logits, "linear_cross_entropy");
+      with_float_type(args.x.dtype, [&](auto type) {
         using A = decltype(type);
-        loss += loss_rows<A>(rows_of<float>(logits), targets + first, divisor,
-                             grad ? rows_of<A>(args.dlogits) : Rows<A>{}, rows, v);
+        loss += loss_rows<A>(rows_of<float>(args.logits), targets + first, divisor,
+                             grad ? rows_of<A>(args.dlogits) : Rows<A>{}, chunk.rows, v);
       });
       if (!grad) continue;
-      const Tensor dlogits = args.dlogits.row_range(0, rows);
-      gemm_.multiply(product(plain(dlogits), plain(args.w), x.dtype, all_dx.row_range(first, rows), v, 0));
-      gemm_.multiply(product(transposed(dlogits), plain(x), x.dtype, args.dw, rows, first == 0 ? args.beta : 1));
+      gemm_.multiply(chunk.dx, "linear_cross_entropy");
+      gemm_.multiply(chunk.dw, "linear_cross_entropy");
     }
     *args.loss.ptr<float>() = static_cast<float>(*args.loss.ptr<float>() + loss / divisor);
   });

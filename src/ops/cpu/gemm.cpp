@@ -65,7 +65,7 @@ Panel panel(const Operand& from, DType dtype, std::int64_t i, std::int64_t j, st
 }
 
 /// One block of c: rows [i, i + rows), columns [j, j + cols), over K in panels of kDepth.
-void multiply_block(const Product& p, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t cols,
+void multiply_block(const RawProduct& p, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t cols,
                     float* scratch) {
   float* const panel_a = scratch;
   float* const panel_b = panel_a + kPanelA;
@@ -86,11 +86,20 @@ void multiply_block(const Product& p, std::int64_t i, std::int64_t j, std::int64
   if (!direct) store_rows(c, stride, reinterpret_cast<bf16*>(p.c) + i * p.c_stride + j, p.c_stride, rows, cols, p.beta);
 }
 
-}  // namespace
-
-Product product(Operand a, Operand b, DType in, Tensor c, std::int64_t k, float beta) {
-  return {c.rows(), c.cols(), k, a, b, in, c.data, c.row_stride, c.dtype, beta};
+RawProduct raw(const Product& p, const ProductKey& key) {
+  return {key.m,
+          key.n,
+          key.k,
+          {p.a.data, key.a_stride, p.transpose_a},
+          {p.b.data, key.b_stride, p.transpose_b},
+          key.in,
+          p.out.data,
+          key.out_stride,
+          key.out,
+          p.beta};
 }
+
+}  // namespace
 
 Blocks cut(std::int64_t m, std::int64_t n) {
   const std::int64_t across = div_up(n, kMaxCols);
@@ -100,9 +109,10 @@ Blocks cut(std::int64_t m, std::int64_t n) {
   return {rows, cols, div_up(m, rows), div_up(n, cols)};
 }
 
-void Gemm::multiply(const Product& p) {
+void Gemm::multiply(const Product& product, const char* op) {
+  const RawProduct p = raw(product, key_of(product, op));
   if (p.m == 0 || p.n == 0) return;
-  SHERD_CHECK(p.k > 0, "product of ({}, {}) over nothing", p.m, p.n);
+  SHERD_CHECK(p.k > 0, "{}: product of ({}, {}) over nothing", op, p.m, p.n);
   const Blocks blocks = cut(p.m, p.n);
   if (p.in == DType::bf16 && bf16_.available()) return bf16_.multiply(p, blocks, workspace_);
   const std::int64_t workers = std::min<std::int64_t>(threads(), workspace_.numel() / kScratch);

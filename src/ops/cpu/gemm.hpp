@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "sherd/base/tensor.hpp"
+#include "sherd/ops/product.hpp"
 
 namespace sherd::cpu {
 
@@ -16,7 +16,8 @@ struct Operand {
   bool transposed = false;
 };
 
-struct Product {
+/// A Product as the library wants it.
+struct RawProduct {
   std::int64_t m = 0, n = 0, k = 0;
   Operand a, b;
   DType in = DType::f32;  // of a and b
@@ -25,14 +26,6 @@ struct Product {
   DType out = DType::f32;
   float beta = 0;
 };
-
-inline Operand plain(const Tensor& t) {
-  return {t.data, t.row_stride, false};
-}
-inline Operand transposed(const Tensor& t) {
-  return {t.data, t.row_stride, true};
-}
-Product product(Operand a, Operand b, DType in, Tensor c, std::int64_t k, float beta);
 
 /// How one product is cut: block (i, j) is rows [i rows, ...) and columns [j cols, ...).
 struct Blocks {
@@ -46,7 +39,7 @@ class Bf16Products {
   Bf16Products();
   ~Bf16Products();
   bool available() const { return cache_ != nullptr; }
-  void multiply(const Product& p, const Blocks& blocks, Tensor workspace);
+  void multiply(const RawProduct& p, const Blocks& blocks, Tensor workspace);
 
  private:
   struct Cache;
@@ -57,8 +50,8 @@ class Gemm {
  public:
   /// `workspace` is scratch memory of kWorkspaceBytes (f32).
   explicit Gemm(Tensor workspace) : workspace_(workspace) {}
-  /// Runs now, on the threads of the calling stream.
-  void multiply(const Product& p);
+  /// Runs now, on the threads of the calling stream. `op` is named in errors.
+  void multiply(const Product& product, const char* op);
 
  private:
   Tensor workspace_;

@@ -26,7 +26,7 @@ dnnl::memory::desc layout(std::int64_t rows, std::int64_t cols, std::int64_t str
   return {{rows, cols}, dtype == DType::bf16 ? Type::bf16 : Type::f32, strides};
 }
 
-Primitive make(const Product& p, std::int64_t rows, std::int64_t cols, const dnnl::engine& engine) {
+Primitive make(const RawProduct& p, std::int64_t rows, std::int64_t cols, const dnnl::engine& engine) {
   Primitive made;
   made.a = layout(rows, p.k, p.a.stride, p.a.transposed, DType::bf16);
   made.b = layout(p.k, cols, p.b.stride, p.b.transposed, DType::bf16);
@@ -56,7 +56,7 @@ struct Bf16Products::Cache {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   std::map<Key, Primitive> primitives;
 
-  const Primitive& find(const Product& p, std::int64_t rows, std::int64_t cols) {
+  const Primitive& find(const RawProduct& p, std::int64_t rows, std::int64_t cols) {
     const Key key{rows, cols, p.k, p.a.stride, p.b.stride, p.c_stride, p.a.transposed, p.b.transposed, p.out, p.beta};
     const auto found = primitives.find(key);
     if (found != primitives.end()) return found->second;
@@ -72,7 +72,7 @@ Bf16Products::Bf16Products() {
 }
 Bf16Products::~Bf16Products() = default;
 
-void Bf16Products::multiply(const Product& p, const Blocks& blocks, Tensor workspace) {
+void Bf16Products::multiply(const RawProduct& p, const Blocks& blocks, Tensor workspace) {
   const std::int64_t last_rows = p.m - (blocks.down - 1) * blocks.rows;
   const std::int64_t last_cols = p.n - (blocks.across - 1) * blocks.cols;
   const Primitive* primitive[2][2];  // [last row of blocks][last column of blocks]

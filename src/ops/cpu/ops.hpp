@@ -53,6 +53,8 @@ class OpsImpl final : public sherd::Ops {
 
  private:
   Tensor workspace_;  // (kWorkspaceBytes / 4) f32, used by one item of work at a time
+  void multiply(const Product& product, const char* op, Stream& s);
+
   Gemm gemm_;
 };
 

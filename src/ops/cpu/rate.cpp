@@ -22,7 +22,7 @@ double measure_gemm_rate(DType dtype) {
   const auto start = Clock::now();
   while (std::chrono::duration<double>(Clock::now() - start).count() < 0.15 || best == 0) {
     const auto before = Clock::now();
-    gemm.multiply(product(plain(matrix(0)), transposed(matrix(1)), dtype, matrix(2), kSize, 0));
+    gemm.multiply({matrix(0), matrix(1), matrix(2), false, true, 0}, "gemm rate");
     best = std::max(best, kFlops / std::chrono::duration<double>(Clock::now() - before).count());
   }
   return best;

@@ -67,22 +67,19 @@ void losses_of(const Ops::CrossEntropy& a, std::int64_t first, std::int64_t rows
 void OpsImpl::linear_cross_entropy(const CrossEntropy& a, Stream& s) {
   check_cross_entropy(a);
   const bool grad = bool(a.dx);
-  const std::int64_t n = a.targets.numel(), c = a.w.cols(), chunk = a.logits.rows();
-  const Tensor all_x = a.x.view({n, c}), all_dx = grad ? a.dx.view({n, c}) : Tensor{};
+  const std::int64_t n = a.targets.numel();
   SHERD_CHECK(2 * n <= scratch_.numel(), "cross entropy of {} tokens", n);
   auto* const losses = reinterpret_cast<double*>(scratch_.data);
-  for (std::int64_t first = 0; first < n; first += chunk) {
-    const std::int64_t rows = std::min(chunk, n - first);
-    const Tensor x = all_x.row_range(first, rows);
-    gemm_.multiply({x, a.w, a.logits.row_range(0, rows), false, true, 0}, "linear_cross_entropy", s);
-    with_float_type(x.dtype, [&](auto type) {
+  for (std::int64_t first = 0; first < n; first += a.logits.rows()) {
+    const CrossEntropyChunk chunk = cross_entropy_chunk(a, first);
+    gemm_.multiply(chunk.logits, "linear_cross_entropy", s);
+    with_float_type(a.x.dtype, [&](auto type) {
       using A = decltype(type);
-      grad ? losses_of<A, true>(a, first, rows, losses, s) : losses_of<A, false>(a, first, rows, losses, s);
+      grad ? losses_of<A, true>(a, first, chunk.rows, losses, s) : losses_of<A, false>(a, first, chunk.rows, losses, s);
     });
     if (!grad) continue;
-    const Tensor dlogits = a.dlogits.row_range(0, rows);
-    gemm_.multiply({dlogits, a.w, all_dx.row_range(first, rows), false, false, 0}, "linear_cross_entropy", s);
-    gemm_.multiply({dlogits, x, a.dw, true, false, first == 0 ? a.beta : 1}, "linear_cross_entropy", s);
+    gemm_.multiply(chunk.dx, "linear_cross_entropy", s);
+    gemm_.multiply(chunk.dw, "linear_cross_entropy", s);
   }
   launch(s, "linear_cross_entropy", &add_losses_kernel, Grid{1}, static_cast<const double*>(losses), n,
          reinterpret_cast<const float*>(a.divisor.data), reinterpret_cast<float*>(a.loss.data));

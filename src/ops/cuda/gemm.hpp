@@ -5,22 +5,8 @@
 #include <vector>
 
 #include "gemm_table.hpp"
-#include "sherd/base/tensor.hpp"
-#include "sherd/device/device.hpp"
 
 namespace sherd::cuda {
-
-/// out (M, N) = op(a) op(b) + beta out, row-major, sums in f32 (no TF32). op transposes if asked: a is (M, K), or (K,
-/// M) transposed; b is (K, N), or (N, K) transposed. a and b have one dtype, f32 or bf16; out has it too, or is f32.
-/// Rows may have strides. With beta 0 out is not read.
-struct Product {
-  Tensor a, b, out;
-  bool transpose_a = false, transpose_b = false;
-  float beta = 0;
-};
-
-/// The shape of a product; throws if its operands do not fit each other. Reads no data and needs no library.
-ProductKey key_of(const Product& product, const char* op);
 
 class Gemm {
  public:

@@ -68,7 +68,7 @@ class Words {
     if (at_ != words_.size()) fail("it goes on too long");
   }
   std::string_view fail(const std::string& why) const {
-    throw bad_input("table of products, line {}, word {}: {}; delete the file, and the next run searches again",
+    throw bad_input("table of products, line {}, word {}: {}",
                     number_, at_, why);
   }
 
@@ -114,12 +114,6 @@ std::string_view take_line(std::string_view& rest) {
 
 }  // namespace
 
-std::string ProductKey::text() const {
-  return fmt::format("{} {} m {} n {} k {} strides {} {} {} {} {} {}", name_of(in), name_of(out), m, n, k, a_stride,
-                     b_stride, out_stride, transpose_a ? "t" : "n", transpose_b ? "t" : "n",
-                     accumulate ? "beta" : "new");
-}
-
 const GemmTable::Choice* GemmTable::find(const ProductKey& key) const {
   const auto at = choices_.find(key);
   return at == choices_.end() ? nullptr : &at->second;
@@ -134,7 +128,7 @@ std::string GemmTable::text(const GemmTarget& target) const {
 
 std::optional<GemmTable> GemmTable::parse(std::string_view text, const GemmTarget& target, std::string& reason) {
   if (text.size() > kMaxBytes)
-    throw bad_input("table of products of {} bytes, at most {} are read; delete it", text.size(), kMaxBytes);
+    throw bad_input("table of products of {} bytes, at most {} are read", text.size(), kMaxBytes);
   std::string_view rest = text;
   if (const std::string_view found = take_line(rest); found != header(target)) {
     reason = fmt::format("it begins with '{}', not with '{}'", found.substr(0, 200), header(target));

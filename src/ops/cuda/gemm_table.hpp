@@ -2,29 +2,15 @@
 // Which algorithm of cuBLASLt computes which product: found by a timed search (gemm_search.hpp), pinned for a run
 // (Gemm), written as text, so that ranks, files and checkpoints can pass it on.
 #include <array>
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "sherd/base/dtype.hpp"
+#include "sherd/ops/product.hpp"
 
 namespace sherd::cuda {
-
-/// The shape of out (m, n) = op(a) op(b) + beta out, row-major: all that an algorithm's speed depends on.
-struct ProductKey {
-  DType in = DType::f32, out = DType::f32;
-  std::int64_t m = 0, n = 0, k = 0;
-  std::int64_t a_stride = 0, b_stride = 0, out_stride = 0;  // elements from a row of the stored matrix to the next
-  bool transpose_a = false, transpose_b = false;
-  bool accumulate = false;  // beta is not 0
-
-  auto operator<=>(const ProductKey&) const = default;
-  /// "bf16 f32 m 4096 n 11008 k 2048 strides 4096 11008 11008 t n beta"
-  std::string text() const;
-};
 
 /// cublasLtMatmulAlgo_t: 64 opaque bytes, valid for one version of the library.
 using AlgorithmBytes = std::array<std::uint64_t, 8>;

@@ -6,7 +6,8 @@ namespace sherd::cuda {
 
 OpsImpl::OpsImpl(Tensor workspace)
     : scratch_(workspace.flat(workspace.numel() / 2, workspace.numel() / 2)),
-      gemm_(workspace.flat(0, workspace.numel() / 2)) {
+      products_workspace_(workspace.flat(0, workspace.numel() / 2)),
+      gemm_(products_workspace_) {
   SHERD_CHECK(workspace.dtype == DType::f32 && workspace.numel() == kWorkspaceBytes / 4, "workspace of {}",
               workspace.describe());
 }

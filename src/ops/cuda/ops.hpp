@@ -52,8 +52,13 @@ class OpsImpl final : public sherd::Ops {
   void download(Tensor from, std::span<std::byte> to, Stream& s) override;
   void initialize(Tensor x, const InitRun& run, Stream& s) override;
 
+  std::string choose_algorithms(std::span<const ProductKey> products, std::string_view known, Tensor scratch,
+                                Stream& s) override;
+  void use_algorithms(std::string_view text) override;
+
  private:
-  Tensor scratch_;  // (kWorkspaceBytes / 8) f32, used by one op at a time
+  Tensor scratch_;             // (kWorkspaceBytes / 8) f32, used by one op at a time
+  Tensor products_workspace_;  // (kWorkspaceBytes / 8) f32, Gemm's
   Gemm gemm_;
 };
 

@@ -1,10 +1,11 @@
 #pragma once
-// A cuBLASLt whose algorithms the test invents: gemm_test.cpp sees by it what Gemm and the search ask of the library.
+// cuBLASLt on the emulated device. Its algorithms are invented, by a test that wants others: gemm_test.cpp sees by them
+// what Gemm and the search ask of the library.
 #include <cstdint>
 #include <string>
 #include <vector>
 
-namespace sherd::ops_test {
+namespace emulation {
 
 /// One algorithm, as the 64 opaque bytes hold it: how it behaves.
 struct FakeAlgorithm {
@@ -13,13 +14,14 @@ struct FakeAlgorithm {
 };
 
 struct FakeLibrary {
-  std::vector<FakeAlgorithm> algorithms{};  // what the heuristic returns, best guess first
+  /// What the heuristic returns, best guess first. So slow that a search takes few samples.
+  std::vector<FakeAlgorithm> algorithms{
+      {.id = 1, .microseconds = 3000}, {.id = 2, .microseconds = 1000}, {.id = 3, .microseconds = 2000}};
   std::vector<std::uint64_t> ran{};         // ids, in order
-  int heuristics = 0, plain = 0;            // calls
+  int heuristics = 0;                       // calls
   std::vector<std::uint32_t> alignments{};  // A, B, C, D of the last heuristic
   bool pedantic = false;                    // of the last product
-  double microseconds = 0;                  // the device's clock
 };
 FakeLibrary& fake();
 
-}  // namespace sherd::ops_test
+}  // namespace emulation

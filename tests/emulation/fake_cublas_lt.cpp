@@ -1,18 +1,15 @@
-// The functions of cuBLASLt and of the CUDA runtime that Gemm and the search call, on the CPU. A product is computed
-// from the descriptors alone, column-major, as the library's documentation has it.
+// The functions of cuBLASLt that Gemm and the search call. A product is computed from the descriptors alone,
+// column-major, as the library's documentation has it, by a kernel of one thread.
 #include "fake_cublas_lt.hpp"
 
-#include <cuda_runtime.h>
-
+#include <algorithm>
 #include <cstring>
-#include <map>
 
-#include "../../../src/ops/cuda/cublas_lt.hpp"
-#include "../../../src/ops/cuda/gemm_plain.hpp"
-#include "../../../src/ops/cuda/gemm_probe.hpp"
-#include "sherd/device/cuda/stream.hpp"
+#include "../../src/ops/cuda/cublas_lt.hpp"
+#include "fibers.hpp"
+#include "sherd/base/dtype.hpp"
 
-namespace sherd::ops_test {
+namespace emulation {
 
 FakeLibrary& fake() {
   static FakeLibrary library;
@@ -39,47 +36,87 @@ cublasLtMatmulAlgo_t pack(const FakeAlgorithm& a) {
            static_cast<std::uint64_t>(a.changes_bits ? 1 : 0) + (a.fails ? 2 : 0), 0, 0}};
 }
 
-float element(const void* data, const Layout& l, std::int64_t i, std::int64_t j) {
-  const std::int64_t at = i + j * l.ld;
-  if (l.type == CUDA_R_32F) return static_cast<const float*>(data)[at];
-  return static_cast<float>(static_cast<const bf16*>(data)[at]);
+/// op(x) (rows, cols) as plain numbers, row after row; x is column-major.
+std::vector<float> plain(const void* data, const Layout& l, bool transpose) {
+  std::vector<float> out(static_cast<std::size_t>(l.rows * l.cols));
+  for (std::int64_t j = 0; j < l.cols; ++j)
+    for (std::int64_t i = 0; i < l.rows; ++i) {
+      const std::int64_t at = i + j * l.ld;
+      const float value = l.type == CUDA_R_32F ? static_cast<const float*>(data)[at]
+                                               : static_cast<float>(static_cast<const sherd::bf16*>(data)[at]);
+      out[static_cast<std::size_t>(transpose ? j * l.rows + i : i * l.cols + j)] = value;
+    }
+  return out;
 }
-void write(void* data, const Layout& l, std::int64_t i, std::int64_t j, float value) {
-  const std::int64_t at = i + j * l.ld;
-  if (l.type == CUDA_R_32F) {
-    static_cast<float*>(data)[at] = value;
-  } else {
-    static_cast<bf16*>(data)[at] = bf16(value);
+
+struct Call {
+  bool transpose_a, transpose_b;
+  Layout a_layout, b_layout, d_layout;
+  const void *a, *b;
+  void* d;
+  std::int64_t k;
+  float alpha, beta;
+  double error;  // added to every sum
+};
+
+/// d = alpha op(a) op(b) + beta d, sums in f64. The outer loop runs over d's columns, which lie one after the other.
+void multiply(const Call& c) {
+  const std::vector<float> left = plain(c.a, c.a_layout, !c.transpose_a);   // (k, rows)
+  const std::vector<float> right = plain(c.b, c.b_layout, !c.transpose_b);  // (cols, k)
+  const Layout& l = c.d_layout;
+  std::vector<double> column(static_cast<std::size_t>(l.rows));
+  for (std::int64_t j = 0; j < l.cols; ++j) {
+    std::ranges::fill(column, c.error);
+    for (std::int64_t x = 0; x < c.k; ++x) {
+      const double times = right[static_cast<std::size_t>(j * c.k + x)];
+      const float* const from = left.data() + x * l.rows;
+      for (std::int64_t i = 0; i < l.rows; ++i) column[static_cast<std::size_t>(i)] += times * from[i];
+    }
+    const auto store = [&]<class T>(T* out) {
+      for (std::int64_t i = 0; i < l.rows; ++i) {
+        const float sum = c.alpha * static_cast<float>(column[static_cast<std::size_t>(i)]);
+        out[i] = T(sum + (c.beta == 0 ? 0 : c.beta * static_cast<float>(out[i])));
+      }
+    };
+    l.type == CUDA_R_32F ? store(static_cast<float*>(c.d) + j * l.ld)
+                         : store(static_cast<sherd::bf16*>(c.d) + j * l.ld);
   }
 }
 
 cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha, const void* a,
                       cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout, const void* beta,
-                      const void* c, cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout,
-                      const cublasLtMatmulAlgo_t* algo, void* workspace, std::size_t bytes, cudaStream_t) {
+                      const void* c, cublasLtMatrixLayout_t, void* d, cublasLtMatrixLayout_t d_layout,
+                      const cublasLtMatmulAlgo_t* algo, void* workspace, std::size_t bytes, cudaStream_t stream) {
   const FakeAlgorithm how = unpack(*algo);
   if (how.fails || workspace == nullptr || how.workspace > bytes) return CUBLAS_STATUS_NOT_SUPPORTED;
   const auto& p = *reinterpret_cast<Desc*>(desc);
   const auto &la = *reinterpret_cast<Layout*>(a_layout), &lb = *reinterpret_cast<Layout*>(b_layout);
-  const auto &lc = *reinterpret_cast<Layout*>(c_layout), &ld = *reinterpret_cast<Layout*>(d_layout);
+  const auto& ld = *reinterpret_cast<Layout*>(d_layout);
   const std::int64_t k = p.transpose_a ? la.rows : la.cols;
   if ((p.transpose_a ? la.cols : la.rows) != ld.rows || (p.transpose_b ? lb.rows : lb.cols) != ld.cols ||
       (p.transpose_b ? lb.cols : lb.rows) != k || c != d || la.ld < la.rows || lb.ld < lb.rows || ld.ld < ld.rows)
     return CUBLAS_STATUS_INVALID_VALUE;
-  const float times = *static_cast<const float*>(alpha), old = *static_cast<const float*>(beta);
-  for (std::int64_t j = 0; j < ld.cols; ++j)
-    for (std::int64_t i = 0; i < ld.rows; ++i) {
-      double sum = 0;
-      for (std::int64_t x = 0; x < k; ++x)
-        sum += static_cast<double>(p.transpose_a ? element(a, la, x, i) : element(a, la, i, x)) *
-               static_cast<double>(p.transpose_b ? element(b, lb, j, x) : element(b, lb, x, j));
-      if (how.changes_bits) sum += static_cast<double>(fake().ran.size());
-      write(d, ld, i, j, times * static_cast<float>(sum) + (old == 0 ? 0 : old * element(c, lc, i, j)));
-    }
+  const Call call{p.transpose_a,
+                  p.transpose_b,
+                  la,
+                  lb,
+                  ld,
+                  a,
+                  b,
+                  d,
+                  k,
+                  *static_cast<const float*>(alpha),
+                  *static_cast<const float*>(beta),
+                  how.changes_bits ? static_cast<double>(fake().ran.size()) : 0.0};
   fake().ran.push_back(how.id);
   fake().pedantic = p.compute == CUBLAS_COMPUTE_32F_PEDANTIC;
-  fake().microseconds += static_cast<double>(how.microseconds);
-  return CUBLAS_STATUS_SUCCESS;
+  cudaLaunchConfig_t config;
+  config.stream = stream;
+  const cudaError_t rc = launch(config, nullptr, [call, how] {
+    multiply(call);
+    take_time(static_cast<double>(how.microseconds));
+  });
+  return rc == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 cublasStatus_t heuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
@@ -133,11 +170,11 @@ cublasStatus_t release(Handle handle) {
 }
 
 }  // namespace
-}  // namespace sherd::ops_test
+}  // namespace emulation
 
 namespace sherd::cuda {
 
-using namespace sherd::ops_test;
+using namespace emulation;
 
 const CublasLt& cublas_lt() {
   static const CublasLt library = {
@@ -176,74 +213,4 @@ const CublasLt& cublas_lt() {
   return library;
 }
 
-void multiply_plainly(const Product& p, const ProductKey& key, const char*, Stream&) {
-  ++fake().plain;
-  if (key.k != 0) return;
-  for (std::int64_t i = 0; i < key.m; ++i)
-    for (std::int64_t j = 0; j < key.n; ++j) p.out.ptr<float>()[i * key.out_stride + j] *= p.beta;
-}
-
-void fill_unevenly(Tensor t, Stream&) {
-  std::memset(t.data, 0x3c, t.bytes());
-}
-void compare_bits(Tensor x, Tensor y, Tensor flag, Stream&) {
-  if (std::memcmp(x.data, y.data, x.bytes()) != 0) *flag.ptr<std::int32_t>() = 1;
-}
-
-cudaStream_t native(sherd::Stream&) {
-  return nullptr;
-}
-void ran(sherd::Stream&, const char*) {}
-void cuda_check(cudaError_t rc, const char* call, std::source_location) {
-  SHERD_CHECK(rc == cudaSuccess, "{}", call);
-}
-
 }  // namespace sherd::cuda
-
-namespace {
-std::map<cudaEvent_t, double>& recorded() {
-  static std::map<cudaEvent_t, double> at;
-  return at;
-}
-}  // namespace
-
-extern "C" {
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = reinterpret_cast<cudaEvent_t>(recorded().size() + 1);
-  recorded()[*event] = 0;
-  return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t) {
-  return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  recorded()[event] = sherd::ops_test::fake().microseconds;
-  return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
-  return cudaSuccess;
-}
-cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
-  *ms = static_cast<float>((recorded()[end] - recorded()[begin]) / 1000);
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t) {
-  std::memset(to, value, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  std::memcpy(to, from, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
-  return cudaSuccess;
-}
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* facts, int) {
-  *facts = {};
-  std::strcpy(facts->name, "Fake 100");
-  facts->major = 9;
-  facts->multiProcessorCount = 132;
-  return cudaSuccess;
-}
-}

@@ -1,0 +1,66 @@
+// Which algorithms compute a run's products: those that are known, those in the cache, those of a search.
+#include <algorithm>
+
+#include "gemm_cache.hpp"
+#include "gemm_search.hpp"
+#include "ops.hpp"
+#include "sherd/base/log.hpp"
+
+namespace sherd::cuda {
+namespace {
+
+/// The table in a text from anywhere; an empty one if there is none for this device, which the log says.
+GemmTable table_of(std::string_view text, const std::string& source, const GemmTarget& target) {
+  if (text.empty()) return {};
+  std::string reason;
+  try {
+    if (auto table = GemmTable::parse(text, target, reason)) return *table;
+  } catch (const Error& e) {
+    reason = e.what();
+  }
+  log::warn("{}: its algorithms for products are left unused: {}", source, reason);
+  return {};
+}
+
+/// Adds to `table` what `other` knows of these products.
+void adopt(GemmTable& table, const GemmTable& other, std::span<const ProductKey> products) {
+  for (const ProductKey& key : products) {
+    if (table.find(key)) continue;
+    if (const GemmTable::Choice* choice = other.find(key)) table.set(key, *choice);
+  }
+}
+
+}  // namespace
+
+std::string OpsImpl::choose_algorithms(std::span<const ProductKey> products, std::string_view known, Tensor scratch,
+                                       Stream& s) {
+  const GemmTarget target = current_target();
+  GemmTable table;
+  adopt(table, table_of(known, "the checkpoint", target), products);
+  const std::size_t from_checkpoint = table.all().size();
+
+  const std::filesystem::path path = gemm_cache_path(target);
+  GemmTable cached = table_of(read_gemm_cache(path), path.string(), target);
+  adopt(table, cached, products);
+  const std::size_t from_cache = table.all().size() - from_checkpoint;
+
+  std::vector<ProductKey> missing;
+  std::copy_if(products.begin(), products.end(), std::back_inserter(missing),
+               [&](const ProductKey& key) { return !table.find(key); });
+  if (!missing.empty()) {
+    const GemmTable found = search_products(missing, scratch, products_workspace_, s);
+    table.merge(found);
+    cached.merge(found);
+    if (!found.all().empty()) write_gemm_cache(path, cached.text(target));
+  }
+  log::info("products: {} shapes; algorithms of {} from the checkpoint, {} from {}, {} searched now", products.size(),
+            from_checkpoint, from_cache, path.empty() ? "no cache" : path.string(),
+            table.all().size() - from_checkpoint - from_cache);
+  return table.text(target);
+}
+
+void OpsImpl::use_algorithms(std::string_view text) {
+  gemm_.pin(table_of(text, "rank 0", current_target()));
+}
+
+}  // namespace sherd::cuda
