@@ -3,25 +3,28 @@
 #include <algorithm>
 #include <array>
 
+#include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
-#include "sherd/device/cuda/device.hpp"
+#include "sherd/ops/backend.hpp"
 
 namespace sherd::app {
 namespace {
 
-/// What the libraries take of a GPU when they first run, beside the plan's arenas: a guess, as long as no GPU has told.
-constexpr std::int64_t kBesideArenas = std::int64_t{256} << 20;
 constexpr int kMostTimesTheRanks = 64;
 
 double gib(std::int64_t bytes) {
   return static_cast<double>(bytes) / (1 << 30);
 }
 
+double mib(std::int64_t bytes) {
+  return static_cast<double>(bytes) / (1 << 20);
+}
+
 std::int64_t planned_bytes(const TrainConfig& config, const ModelConfig& model, const NodeMap& nodes) {
   const MeshOptions mesh = mesh_options(config);
   const TrainingPlan plan = plan_training(model, rig_options(config),
                                           [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
-  return narrow<std::int64_t>(plan.persistent_bytes + plan.activation_bytes);
+  return narrow<std::int64_t>(plan.bytes());
 }
 
 struct Change {
@@ -89,21 +92,41 @@ std::string nearest_fit(const TrainConfig& config, const ModelConfig& model, con
 
 void require_fit(const TrainingPlan& plan, const TrainConfig& config, const ModelConfig& model, const NodeMap& nodes,
                  const Machine& machine, int rank) {
-  const auto need = narrow<std::int64_t>(plan.persistent_bytes + plan.activation_bytes);
+  const auto need = narrow<std::int64_t>(plan.bytes());
   if (machine.kind != "cuda") return require_memory(need, nodes, rank, node_memory());
-  const cuda::Memory memory = cuda::memory_of(*machine.device);
+  const cuda::Memory& memory = machine.memory;
   const int users = machine.shares.users[static_cast<std::size_t>(rank)];
-  const std::int64_t each = memory.free / users - kBesideArenas, alone = memory.free - kBesideArenas;
+  const std::int64_t runtime = backend_of(machine.kind).runtime_bytes;
+  const std::int64_t each = memory.free / users - runtime, alone = memory.free - runtime;
   if (need <= each) return;
   const std::string fits = nearest_fit(config, model, nodes, each, alone);
   throw does_not_fit(
       "{}, {}: {} needs {:.2f} GiB by the plan and {:.2f} GiB for CUDA's libraries, and {:.2f} of its {:.2f} GiB are "
       "free; {}",
       nodes.name_of(rank), machine.device->describe(),
-      users == 1 ? "the rank" : fmt::format("each of the {} ranks that share it", users), gib(need), gib(kBesideArenas),
+      users == 1 ? "the rank" : fmt::format("each of the {} ranks that share it", users), gib(need), gib(runtime),
       gib(memory.free), gib(memory.total),
       fits.empty() ? "nothing that was tried fits: take a shorter --max-seq-length, a smaller model or larger GPUs"
                    : "what would fit: " + fits);
+}
+
+void report_runtime(const TrainingPlan& plan, const Machine& machine, int rank) {
+  if (machine.kind != "cuda") return;
+  const cuda::Memory& before = machine.memory;
+  const int users = machine.shares.users[static_cast<std::size_t>(rank)];
+  const std::int64_t taken = (before.free - cuda::memory_of(*machine.device).free) / users;
+  const std::int64_t runtime = taken - narrow<std::int64_t>(plan.bytes());
+  const std::int64_t allowance = backend_of(machine.kind).runtime_bytes;
+  log::info(
+      "GPU memory per rank: {} bytes of arena, as planned; {:.1f} MiB beside it of {:.0f} MiB allowed; contexts and "
+      "other programs: {:.1f} MiB",
+      plan.bytes(), mib(runtime), mib(allowance), mib(before.total - before.free));
+  if (runtime > allowance) {
+    log::warn(
+        "CUDA's libraries took {:.1f} MiB beside the arena, the plan allows {:.0f}: a run that fits closely may "
+        "end for want of memory. Please report device, driver and this number",
+        mib(runtime), mib(allowance));
+  }
 }
 
 }  // namespace sherd::app

@@ -13,6 +13,9 @@ MeshOptions mesh_options(const TrainConfig& config, const DeviceShares& shares =
 void require_fit(const TrainingPlan& plan, const TrainConfig& config, const ModelConfig& model, const NodeMap& nodes,
                  const Machine& machine, int rank);
 
+/// After a run on a GPU, while all ranks still hold its memory: what its libraries took beside the arena, in the log.
+void report_runtime(const TrainingPlan& plan, const Machine& machine, int rank);
+
 /// The change of `config` that costs least among those whose plan takes at most `bytes` a rank, as flags, or as what
 /// else to ask for; empty if none does. `bytes_alone`: of a rank that has a device for itself.
 std::string nearest_fit(const TrainConfig& config, const ModelConfig& model, const NodeMap& nodes, std::int64_t bytes,

@@ -148,6 +148,7 @@ Machine open_machine(const TrainConfig& config, const NodeMap& nodes, Exchange& 
   together(host, [&] { machine.device = make_device(machine.kind, machine.threads, local_rank, config.debug); });
   if (machine.kind != "cuda") return machine;
   machine.shares = share_devices(host.all_gather(cuda::identity_of(*machine.device)), nodes);
+  machine.memory = cuda::memory_of(*machine.device);
   if (machine.shares.shared()) {
     log::info("{} ranks share {} GPU{}, dealt out in turn by local rank", nodes.ranks(), machine.shares.devices,
               machine.shares.devices == 1 ? "" : "s");

@@ -8,6 +8,7 @@
 #include "sherd/base/dtype.hpp"
 #include "sherd/config/train_config.hpp"
 #include "sherd/data/exchange.hpp"
+#include "sherd/device/cuda/device.hpp"
 #include "sherd/device/device.hpp"
 #include "sherd/mesh/node_map.hpp"
 
@@ -48,6 +49,7 @@ struct Machine {
   int threads = 1;                 // of the CPU
   std::unique_ptr<Device> device;  // made last
   DeviceShares shares;             // of GPUs; empty with the CPU
+  cuda::Memory memory;             // of the GPU, once every rank has opened its own
 };
 /// What the settled `config` asks for, on all ranks or on none. Collective.
 Machine open_machine(const TrainConfig& config, const NodeMap& nodes, Exchange& host);

@@ -4,6 +4,7 @@
 #include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/config/validate.hpp"
+#include "sherd/ops/backend.hpp"
 
 namespace sherd::app {
 namespace {
@@ -35,8 +36,13 @@ int plan(const PlanConfig& given) {
   log::info("memory per rank");
   log::info("  states and buffers {:>10.3f} GiB  {} bytes", gib(plan.persistent_bytes), plan.persistent_bytes);
   log::info("  activations        {:>10.3f} GiB  {} bytes", gib(plan.activation_bytes), plan.activation_bytes);
-  log::info("  sum                {:>10.3f} GiB  without the program itself, MPI and its buffers",
-            gib(plan.persistent_bytes + plan.activation_bytes));
+  const auto runtime = narrow<std::size_t>(backend_of(config.train.device).runtime_bytes);
+  if (runtime > 0) {
+    log::info("  runtime            {:>10.3f} GiB  of CUDA's libraries: an allowance; a run tells what it took",
+              gib(runtime));
+  }
+  log::info("  sum                {:>10.3f} GiB  without {}", gib(plan.bytes() + runtime),
+            runtime > 0 ? "the CUDA context" : "the program itself, MPI and its buffers");
   log::info("sent per rank and step");
   print_traffic("shard", plan.shard);
   print_traffic("replicate", plan.replicate);

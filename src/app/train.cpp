@@ -67,8 +67,7 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   const double gemm_rate = world_gemm_rate(machine, options.shard.param_dtype, *host);
   const auto make_mesh = [&](Arena& persistent) { return Mesh::make(mpi, nodes, mesh, persistent); };
   Rig rig(*machine.device, {make_mesh, backend_of(config.device).make_ops}, model, options,
-          machine.device->arena("states and buffers", plan.persistent_bytes),
-          machine.device->arena("activations", plan.activation_bytes));
+          plan.allocate(*machine.device));
   log_machine(machine, rig.mesh());
   log_plan(model, plan, config);
 
@@ -79,6 +78,7 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   const std::vector<ProductKey> products(plan.ops.products.begin(), plan.ops.products.end());
   state.algorithms = settle_algorithms(rig, products, state.algorithms, *host);
   Trainer(config, model, inputs.corpus, rig, *host, gemm_rate).run(state);
+  together(*host, [&] { report_runtime(plan, machine, mpi.rank()); });
   return static_cast<int>(ExitCode::done);
 }
 

@@ -9,8 +9,6 @@
 namespace sherd {
 namespace {
 
-constexpr std::size_t kAlign = 256;
-
 /// A fresh 16 TiB range of addresses that no process can map: what a measuring arena hands out.
 std::byte* unmapped_range() {
   static std::atomic<std::uintptr_t> next{std::uintptr_t{1} << 60};
@@ -20,7 +18,19 @@ std::byte* unmapped_range() {
 }  // namespace
 
 Arena Arena::measure(std::string name) {
-  return {std::move(name), Block{unmapped_range(), std::size_t{1} << 44, nullptr}};
+  return {std::move(name), Block{unmapped_range(), std::size_t{1} << 44, nullptr, nullptr}};
+}
+
+std::pair<Arena, Arena> Arena::divide(Arena whole, std::string first, std::size_t bytes, std::string second) {
+  const std::size_t begin = aligned(bytes), all = whole.capacity();
+  SHERD_CHECK(whole.top_ == 0 && begin <= all, "arena '{}' of {} bytes, {} taken, divided at {}", whole.name(), all,
+              whole.top_, begin);
+  std::byte* const data = whole.block_.data;
+  const auto owner = std::make_shared<Arena>(std::move(whole));
+  const auto part = [&](std::string name, std::size_t from, std::size_t length) {
+    return Arena(std::move(name), Block{data + from, length, [](Block& b) noexcept { b.whole.reset(); }, owner});
+  };
+  return {part(std::move(first), 0, bytes), part(std::move(second), begin, all - begin)};
 }
 
 Arena::~Arena() {
@@ -37,7 +47,7 @@ Tensor Arena::take(DType dtype, std::initializer_list<std::int64_t> shape) {
 Tensor Arena::take(DType dtype, std::span<const std::int64_t> shape) {
   std::int64_t count = 1;
   for (const std::int64_t d : shape) count = checked_mul(count, d);
-  const std::size_t begin = (top_ + kAlign - 1) / kAlign * kAlign;
+  const std::size_t begin = aligned(top_);
   const std::size_t bytes = narrow<std::size_t>(count) * size_of(dtype);
   SHERD_CHECK(bytes <= block_.bytes && begin <= block_.bytes - bytes,
               "arena '{}' of {} bytes has {} taken and is asked for {}: plan and run disagree", name_, block_.bytes,

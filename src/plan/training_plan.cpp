@@ -6,6 +6,12 @@
 
 namespace sherd {
 
+RigMemory TrainingPlan::allocate(Device& device) const {
+  auto [persistent, activations] =
+      Arena::divide(device.arena("memory of the run", bytes()), "states and buffers", persistent_bytes, "activations");
+  return {std::move(persistent), std::move(activations)};
+}
+
 TrainingPlan plan_training(const ModelConfig& config, const RigOptions& options,
                            const std::function<Mesh(Arena& persistent)>& mesh) {
   cpu::Options nothing_runs;
@@ -13,7 +19,7 @@ TrainingPlan plan_training(const ModelConfig& config, const RigOptions& options,
   cpu::Device device(nothing_runs);
   TrainingPlan plan;
   Rig rig(device, {mesh, [&](Tensor) { return make_recording_ops(plan.ops); }}, config, options,
-          Arena::measure("persistent"), Arena::measure("activations"));
+          {Arena::measure("persistent"), Arena::measure("activations")});
 
   HostBatch batch(options.step.batch, options.step.length);
   batch.valid = options.step.batch * options.step.length;

@@ -37,10 +37,9 @@ RigOptions rig_options(const TrainConfig& c) {
   return o;
 }
 
-Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const RigOptions& options, Arena persistent,
-         Arena activations)
-    : persistent_(std::move(persistent)),
-      activations_(std::move(activations)),
+Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const RigOptions& options, RigMemory memory)
+    : persistent_(std::move(memory.persistent)),
+      activations_(std::move(memory.activations)),
       mesh_(makers.mesh(persistent_)),
       ops_(makers.ops(persistent_.take(DType::f32, {options.workspace_bytes / 4}))),
       compute_(device.stream("compute", StreamKind::compute)),

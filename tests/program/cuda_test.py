@@ -70,6 +70,16 @@ class Training(RunFolder):
         for step, loss in theirs.items():
             self.assertLess(abs(float(ours[step]) / float(loss) - 1), 1e-5, f"step {step}")
 
+    def test_tells_what_lies_beside_the_arena(self):
+        done = self.trained("--device", "cuda")  # of two ranks each would count its own emulated memory
+        said = re.search(r"GPU memory per rank: (\d+) bytes of arena, as planned; (-?[\d.]+) MiB beside it", done.stdout)
+        self.assertTrue(said, done.stdout + done.stderr)
+        self.assertLess(abs(float(said[2])), 0.1)  # no library of the emulation takes any; pages are rounded
+        plan = self.sherd("plan", "--model", "model", "--ranks", "2", "--device", "cuda", "--dtype", "fp32",
+                          "--max-seq-length", "64")
+        self.assertEqual(plan.returncode, 0, plan.stderr)
+        self.assertRegex(plan.stdout, r"runtime +0\.250 GiB")
+
     def test_one_rank_repeats_its_bits(self):
         for output in ("first", "second"):
             self.trained("--device", "cuda", "--dtype", "bf16", steps=3, output=output)

@@ -157,7 +157,7 @@ void train(const std::string& dtype, const std::string& checkpointing) {
   threads.threads = 2;
   cpu::Device device(threads);
   Rig rig(device, {[&](Arena& a) { return Mesh::make(session(), nodes, {}, a); }, &cpu::make_ops}, model, options,
-          device.arena("persistent", plan.persistent_bytes), device.arena("activations", plan.activation_bytes));
+          plan.allocate(device));
   rig.initialize(1);
   largest_seen = 0;
   too_large = 0;

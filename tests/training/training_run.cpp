@@ -123,8 +123,7 @@ TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(sm
     return spec.alone ? planned(persistent) : Mesh::make(session(), nodes, mesh_options, persistent);
   };
   rig_ = std::make_unique<Rig>(*device_, Rig::Makers{make_mesh, backend.make_ops}, config_, options,
-                               device_->arena("persistent", plan_.persistent_bytes),
-                               device_->arena("activations", plan_.activation_bytes));
+                               plan_.allocate(*device_));
 }
 
 RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {

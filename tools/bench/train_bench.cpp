@@ -136,8 +136,7 @@ class Bench {
         device_,
         Rig::Makers{mode == "compute" ? planned() : real_mesh,
                     mode == "communication" ? std::function<std::unique_ptr<Ops>(Tensor)>(no_ops) : cpu::make_ops},
-        model_, options_, device_.arena("persistent", plan_.persistent_bytes),
-        device_.arena("activations", plan_.activation_bytes));
+        model_, options_, plan_.allocate(device_));
     made->initialize(1);
     return made;
   }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "sherd/base/tensor.hpp"
 
@@ -18,13 +19,20 @@ class Arena {
     std::byte* data = nullptr;
     std::size_t bytes = 0;
     void (*release)(Block&) noexcept = nullptr;
+    std::shared_ptr<Arena> whole{};  // that it is a part of, if any
   };
   Arena(std::string name, Block block) : name_(std::move(name)), block_(block) {}
   /// Records the high-water mark only. Its tensors are not null, and their ranges are disjoint from all others'.
   static Arena measure(std::string name);
+  /// Two arenas in the block of one: `bytes` for the first, and the rest, from the next multiple of 256 on, for the
+  /// second. The block goes when both have gone. `whole` must not have given anything away.
+  static std::pair<Arena, Arena> divide(Arena whole, std::string first, std::size_t bytes, std::string second);
   ~Arena();
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&&) = delete;
+
+  static constexpr std::size_t kAlign = 256;
+  static std::size_t aligned(std::size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
   /// A contiguous tensor, 256-byte aligned, uninitialised. Throws when the block is exhausted: plan and run disagree.
   Tensor take(DType dtype, std::initializer_list<std::int64_t> shape);

@@ -11,6 +11,9 @@ namespace sherd {
 struct Backend {
   std::string_view name;             // as in --device: "cpu", "cuda"
   std::int64_t workspace_bytes = 0;  // of the slab that make_ops is given (f32, flat), from the persistent arena
+  /// What the device's libraries take of its memory beside the arenas, once they run: an allowance. A run tells what it
+  /// was (app/fit.hpp).
+  std::int64_t runtime_bytes = 0;
   std::unique_ptr<Ops> (*make_ops)(Tensor workspace) = nullptr;  // usage error if this build has no such backend
 };
 

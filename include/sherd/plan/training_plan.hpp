@@ -12,6 +12,11 @@ struct TrainingPlan {
   std::size_t activation_bytes = 0;  // per rank: the high-water mark of a micro-batch
   Traffic shard, replicate, world;   // per step and rank, after the first step
   PlannedOps ops;                    // per step and rank
+
+  /// Of both arenas in one block.
+  std::size_t bytes() const { return Arena::aligned(persistent_bytes) + activation_bytes; }
+  /// That block, from the device.
+  RigMemory allocate(Device& device) const;
 };
 
 /// `mesh` makes a planned mesh (Mesh::planned) with the run's axes.

@@ -19,14 +19,19 @@ struct RigOptions {
 };
 RigOptions rig_options(const TrainConfig& config);
 
+/// What a rig's tensors lie in.
+struct RigMemory {
+  Arena persistent;   // shards, states, slots, workspaces, tables
+  Arena activations;  // of one micro-batch
+};
+
 class Rig {
  public:
   struct Makers {
     std::function<Mesh(Arena& persistent)> mesh;
     std::function<std::unique_ptr<Ops>(Tensor workspace)> ops;
   };
-  Rig(Device& device, const Makers& makers, const ModelConfig& config, const RigOptions& options, Arena persistent,
-      Arena activations);
+  Rig(Device& device, const Makers& makers, const ModelConfig& config, const RigOptions& options, RigMemory memory);
 
   /// Every parameter drawn from (seed, name, element): the same model on any number of ranks.
   void initialize(std::uint64_t seed);

@@ -41,7 +41,7 @@ class NearestFit : public ::testing::Test {
     const TrainingPlan plan = plan_training(small_llama(), rig_options(c), [&](Arena& persistent) {
       return Mesh::planned(NodeMap::even(ranks, 1), mesh, persistent);
     });
-    return static_cast<std::int64_t>(plan.persistent_bytes + plan.activation_bytes);
+    return static_cast<std::int64_t>(plan.bytes());
   }
   std::string nearest(std::int64_t room, std::int64_t alone) const {
     return nearest_fit(config, small_llama(), nodes, room, alone);

@@ -29,6 +29,20 @@ TEST(Arena, MeasuredIsEnoughAndOneByteLessIsNot) {
   EXPECT_THROW(take_all(small), Error);
 }
 
+TEST(Arena, DividedGivesEachPartItsBytesAndGoesWithTheLast) {
+  cpu::Device device;
+  Arena whole = device.arena("whole", 256 + 100);
+  auto parts = std::make_unique<std::pair<Arena, Arena>>(Arena::divide(std::move(whole), "first", 200, "second"));
+  const Tensor first = parts->first.take(DType::f32, {50});
+  EXPECT_THROW(parts->first.take(DType::f32, {1}), Error);
+  const Arena second = std::move(parts->second);
+  EXPECT_EQ(second.capacity(), 100u);
+  EXPECT_EQ(second.name(), "second");
+  parts.reset();
+  *first.ptr<float>() = 1;  // still there: the second part holds the block
+  EXPECT_THROW(Arena::divide(device.arena("small", 255), "first", 200, "second"), Error);
+}
+
 TEST(Arena, MeasuredTensorsAreNotNullAndDisjoint) {
   Arena a = Arena::measure("a"), b = Arena::measure("b");
   const Tensor x = a.take(DType::f32, {100}), y = a.take(DType::f32, {100}), z = b.take(DType::f32, {100});

@@ -8,6 +8,8 @@
 namespace sherd::cuda {
 
 constexpr std::int64_t kWorkspaceBytes = 64 << 20;
+/// For cuBLASLt's code, kernels' local memory and the like: a guess, as long as no GPU has told (docs/gpu/README.md).
+constexpr std::int64_t kRuntimeBytes = 256 << 20;
 
 /// Every function of Ops on streams of a cuda::Device. `workspace`: device memory of kWorkspaceBytes (f32, flat). Usage
 /// error in a build without CUDA.
