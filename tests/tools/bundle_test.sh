@@ -1,25 +1,15 @@
 #!/bin/bash
 # bundle_test.sh BUILD: packs the programs of BUILD, unpacks them in a folder of another name, and uses them with an empty
 # environment. Exit 77 where patchelf is missing.
-set -u
 export LC_ALL=C
 build=$1
-root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0
+# shellcheck source=tests/tools/check.sh
+. "$(dirname "$0")/check.sh"
 place="$work/another place/sherd 2"
 # glibc's own, and CUDA's where a build with CUDA finds them.
 of_machine='/(ld-linux-x86-64|libc|libm|libmvec|libpthread|libdl|librt|libresolv|libutil|libnss_[a-z]*)\.so'
 of_machine+='|/lib(cuda|cudart|cublas|cudnn|nccl|nvrtc|nvJitLink|nvidia|cupti|cufft|curand|cusparse|cusolver)[-_A-Za-z]*\.so'
 
-expect() {  # WHAT CONDITION...
-  local what=$1
-  shift
-  if "$@"; then echo "ok: $what"; else echo "FAILED: $what"; head -n 20 "$work/said" | sed 's/^/    /'; failed=1; fi
-}
-says() { grep -qE -- "$1" "$work/said"; }
-is() { [ "$1" = "$2" ]; }
 nothing_said() { ! [ -s "$work/said" ]; }
 # Runs with nothing in the environment but a path to the system's own tools.
 clean() { (cd "$work/run" && env -i PATH=/usr/bin:/bin "${settings[@]}" "$@" >"$work/said" 2>&1 </dev/null); code=$?; }
@@ -103,4 +93,4 @@ expect "no program: exit 2" is $? 2
 expect "no program: says what to do" says "no program in $work; 'make bundle' builds it"
 "$root/tools/bundle.sh" "$build" "$work/none.zip" >"$work/said" 2>&1
 expect "another kind of archive: exit 2" is $? 2
-exit $failed
+report

@@ -1,21 +1,10 @@
 #!/bin/bash
 # gpu_check_test.sh: tools/gpu_check.sh without a GPU, and with stand-ins for nvidia-smi, compute-sanitizer, sherd and a
 # GPU test: what is skipped, gone on with, left and failed. Changes nothing outside of its own folder.
-set -u
 export LC_ALL=C
-root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0
+# shellcheck source=tests/tools/check.sh
+. "$(dirname "$0")/check.sh"
 
-expect() {  # WHAT CONDITION...
-  local what=$1
-  shift
-  if "$@"; then echo "ok: $what"; else echo "FAILED: $what"; tail -n 25 "$work/said" | sed 's/^/    /'; failed=1; fi
-}
-is() { [ "$1" = "$2" ]; }
-says() { grep -qE -- "$1" "$work/said"; }
-silent_about() { ! says "$1"; }
 ends() { tail -n 1 "$work/said" | grep -qE -- "$1"; }
 
 # One figure of the JSON, by a Python expression of `r` (the whole) and `c` (the checks by name); fails if it is no JSON.
@@ -33,7 +22,6 @@ check() {  # ARGUMENTS...: with stand-ins before the system's own
 }
 calls() { grep -c "$1" "$work/calls"; }
 anew() { rm -rf "$work/out"; : >"$work/calls"; settings=(FAKE=); }
-stand_in() { printf '#!%s\n%s\n' "$BASH" "$2" >"$work/$1"; chmod +x "$work/$1"; }
 
 mkdir -p "$work/bin" "$work/bundle/bin" "$work/bundle/tests" "$work/bundle/tools"
 cp "$root/tools/mpirun.sh" "$work/bundle/tools/"
@@ -229,4 +217,4 @@ expect "unknown option: exit 2" is $code 2
 settings=(BUDGET_SECONDS=soon)
 check --bundle bundle
 expect "a budget that is no number: exit 2" is $code 2
-exit $failed
+report

@@ -1,26 +1,13 @@
 #!/bin/bash
 # job_test.sh: what jobs/chess_finetune.sh makes of its environment. Slurm's commands and sherd are stand-ins that print
 # their arguments; tests/slurm runs the script in a real cluster.
-set -u
-root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0
-
-expect() {  # WHAT CONDITION...
-  local what=$1
-  shift
-  if "$@"; then echo "ok: $what"; else echo "FAILED: $what"; sed 's/^/    /' "$work/said"; failed=1; fi
-}
-says() { grep -qE -- "$1" "$work/said"; }
-silent_about() { ! says "$1"; }
-is() { [ "$1" = "$2" ]; }
+# shellcheck source=tests/tools/check.sh
+. "$(dirname "$0")/check.sh"
 
 mkdir "$work/bin" "$work/spool" "$work/model" "$work/weights"
-printf '#!/bin/sh\necho "srun $*"\n' >"$work/bin/srun"
-printf '#!/bin/sh\necho "   Command=%s/jobs/chess_finetune.sh --no_fsdp"\n' "$root" >"$work/bin/scontrol"
-printf '#!/bin/sh\n' >"$work/bin/sherd"
-chmod +x "$work"/bin/*
+stand_in bin/srun 'echo "srun $*"'
+stand_in bin/scontrol "echo '   Command=$root/jobs/chess_finetune.sh --no_fsdp'"
+stand_in bin/sherd ''
 cp "$root/jobs/chess_finetune.sh" "$work/spool/slurm_script"  # as slurmd does
 echo '{"text": "e2e4 e7e5 1-0"}' >"$work/games.jsonl"
 touch "$work/model/config.json" "$work/weights/config.json" "$work/weights/model.safetensors"
@@ -71,8 +58,7 @@ expect "arguments are passed through" says ' --no_fsdp --gradient_checkpointing 
 mkdir "$work/games"
 touch "$work/games/b.pgn" "$work/games/a.jsonl" "$work/games/c.parquet"
 # shellcheck disable=SC2016  # the script expands
-printf '#!/bin/sh\necho "sherd-games $*"; touch "$3"\n' >"$work/bin/sherd-games"
-chmod +x "$work/bin/sherd-games"
+stand_in bin/sherd-games 'echo "sherd-games $*"; touch "$3"'
 out=$work/out/chess-7
 job DATA=games SHERD_GAMES="$work/bin/sherd-games"
 expect "a folder of games: PGN becomes text" says "^sherd-games $work/games/b.pgn --output $out/games/b.pgn.[0-9]+-0.jsonl\$"
@@ -89,13 +75,12 @@ echo other >"$work/more/b.pgn"
 touch -d '1 hour ago' "$work/more/b.pgn"
 job DATA=more SHERD_GAMES="$work/bin/sherd-games"
 expect "another file of the same name is converted, however old" says "^sherd-games $work/more/b.pgn --output"
-printf '#!/bin/sh\necho "sherd-fetch $*"; exit 3\n' >"$work/bin/sherd-fetch"
-chmod +x "$work/bin/sherd-fetch"
+stand_in bin/sherd-fetch 'echo "sherd-fetch $*"; exit 3'
 touch "$work/more/sherd.lock.json"
 job DATA=more SHERD_GAMES="$work/bin/sherd-games" SHERD_FETCH="$work/bin/sherd-fetch"
 expect "fetched games are verified" says "^sherd-fetch verify $work/more\$"
 expect "and refused where they are not what was fetched" says "$work/more is not what was fetched"
-printf '#!/bin/sh\necho "sherd-games: no"; exit 3\n' >"$work/bin/sherd-games"
+stand_in bin/sherd-games 'echo "sherd-games: no"; exit 3'
 job DATA=games/b.pgn OUTPUT=other SHERD_GAMES="$work/bin/sherd-games"
 expect "games that cannot be read: exit 2, and nothing is prepared" is $code 2
 expect "and says so" says "not all of $work/games/b.pgn could be read"
@@ -130,8 +115,8 @@ job SHERD=nothing
 expect "no program: says how to build it" says "make build"
 job SLURM_JOB_ID=
 expect "outside Slurm: says how to start it" says 'start this script with sbatch'
-printf '#!/bin/sh\necho "srun $*"; case "$*" in *train*) exit 5 ;; esac\n' >"$work/bin/srun"
+stand_in bin/srun 'echo "srun $*"; case "$*" in *train*) exit 5 ;; esac'
 job
 expect "a failed step's exit code is the job's" is $code 5
 expect "nothing is exported after a failed step" silent_about 'sherd export'
-exit $failed
+report

@@ -1,24 +1,15 @@
 // The trainer on CUDA, or on the emulation of it, beside the trainer on the CPU: the same code but for what lies below
-// Ops, Stream and Communicator.
+// Ops, Stream and Communicator. Skipped without a device: tests/backend/cuda.cpp is linked.
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "../figure.hpp"
 #include "../mpi/session.hpp"
-#include "sherd/device/cuda/device.hpp"
 #include "training_run.hpp"
 
 namespace sherd::test {
 namespace {
-
-class NeedsDevice final : public testing::Environment {
- public:
-  void SetUp() override {
-    if (cuda::device_count() == 0) GTEST_SKIP() << "no GPU here";
-  }
-};
-[[maybe_unused]] const testing::Environment* const needs_device = testing::AddGlobalTestEnvironment(new NeedsDevice);
 
 RunSpec on(const std::string& backend, RunSpec spec = {}) {
   spec.backend = backend;

@@ -1,5 +1,6 @@
 #pragma once
-// Checks of arguments that all backends share.
+// Checks of arguments that all backends share: of one tensor, and of one op each. What only one backend demands (its
+// workspace, its largest head) it checks itself. They stand in a source, which kernels then need not compile again.
 #include <span>
 
 #include "sherd/ops/ops.hpp"
@@ -7,56 +8,36 @@
 namespace sherd {
 
 /// t is `what`: a matrix of (rows, cols) and of this dtype, whatever its leading dims are.
-inline void check_matrix(const char* what, const Tensor& t, std::int64_t rows, std::int64_t cols, DType dtype) {
-  SHERD_CHECK(t && t.dtype == dtype && t.cols() == cols && (cols == 0 || t.rows() == rows),
-              "{} is {}, expected {} ({}, {})", what, t.describe(), name_of(dtype), rows, cols);
-}
+void check_matrix(const char* what, const Tensor& t, std::int64_t rows, std::int64_t cols, DType dtype);
 /// t has `count` contiguous elements of this dtype.
-inline void check_flat(const char* what, const Tensor& t, std::int64_t count, DType dtype) {
-  SHERD_CHECK(t && t.dtype == dtype && t.numel() == count && t.contiguous(), "{} is {}, expected {} ({}), contiguous",
-              what, t.describe(), name_of(dtype), count);
-}
-inline void check_act(const char* what, const Tensor& t) {
-  SHERD_CHECK(t && (t.dtype == DType::f32 || t.dtype == DType::bf16), "{} is {}, expected f32 or bf16", what,
-              t.describe());
-}
+void check_flat(const char* what, const Tensor& t, std::int64_t count, DType dtype);
+void check_act(const char* what, const Tensor& t);
 /// A gradient of a parameter: f32, or the activation dtype.
-inline void check_grad(const char* what, const Tensor& t, DType act) {
-  SHERD_CHECK(t && (t.dtype == DType::f32 || t.dtype == act), "{} is {}, expected f32 or {}", what, t.describe(),
-              name_of(act));
-}
+void check_grad(const char* what, const Tensor& t, DType act);
 
-inline void check_cross_entropy(const Ops::CrossEntropy& a) {
-  const std::int64_t n = a.targets.numel(), v = a.w.rows(), c = a.w.cols(), chunk = a.logits.rows();
-  const DType act = a.x.dtype;
-  check_act("x", a.x);
-  check_matrix("x", a.x, n, c, act);
-  check_matrix("w", a.w, v, c, act);
-  check_flat("targets", a.targets, n, DType::i32);
-  check_matrix("logits", a.logits, chunk, v, DType::f32);
-  check_flat("loss", a.loss, 1, DType::f32);
-  SHERD_CHECK(chunk > 0 && bool(a.dx) == bool(a.dw), "chunks of {} rows; dx and dw are both given or both null", chunk);
-  check_flat("divisor", a.divisor, 1, DType::f32);
-  if (!a.dx) return;
-  check_matrix("dlogits", a.dlogits, chunk, v, act);
-  check_matrix("dx", a.dx, n, c, act);
-  check_grad("dw", a.dw, act);
-  check_matrix("dw", a.dw, v, c, a.dw.dtype);
-}
-
-inline void check_adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWScalars& scalars) {
-  const std::int64_t n = state.master.numel();
-  check_flat("master", state.master, n, DType::f32);
-  check_flat("grad", state.grad, n, DType::f32);
-  check_flat("m", state.m, n, DType::f32);
-  check_flat("v", state.v, n, DType::f32);
-  if (state.copy) check_flat("copy", state.copy, n, DType::bf16);
-  for (const Tensor& t : {scalars.lr, scalars.correction1, scalars.correction2, scalars.clip})
-    check_flat("scalar", t, 1, DType::f32);
-  for (const DecayRun& run : runs)
-    SHERD_CHECK(run.begin >= 0 && run.count >= 0 && run.begin + run.count <= n, "run {} + {} of {} elements", run.begin,
-                run.count, n);
-}
+// Per op, named after it; the arguments are the op's own.
+void check_embedding(const Tensor& tokens, const Tensor& table, const Tensor& out);
+void check_embedding_grad(const Tensor& dout, const Tensor& tokens, const Tensor& dtable);
+void check_rmsnorm(const Tensor& x, const Tensor& gain, const Tensor& y, const Tensor& rstd);
+void check_rmsnorm_residual(const Tensor& x, const Tensor& branch, const Tensor& gain, const Tensor& sum,
+                            const Tensor& y, const Tensor& rstd);
+void check_rmsnorm_grad(const Tensor& dy, const Tensor& x, const Tensor& gain, const Tensor& rstd, const Tensor& dx,
+                        const Tensor& dgain);
+void check_rope_table(const Tensor& table);
+void check_rope(const Tensor& qkv, const Tensor& doc_start, const Tensor& table, const Heads& heads);
+void check_swiglu(const Tensor& gate_up, const Tensor& out);
+void check_swiglu_grad(const Tensor& dout, const Tensor& gate_up, const Tensor& dgate_up);
+void check_cross_entropy(const Ops::CrossEntropy& a);
+void check_adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWScalars& scalars);
+void check_squared_norm(const Tensor& x, const Tensor& out);
+void check_clip_factor(const Tensor& squares, const Tensor& norm, const Tensor& factor);
+void check_fill(const Tensor& x);
+void check_cast(const Tensor& from, const Tensor& to);
+void check_add(const Tensor& from, const Tensor& to);
+void check_scale(const Tensor& x, const Tensor& factor);
+void check_upload(std::span<const std::byte> from, const Tensor& to);
+void check_download(const Tensor& from, std::span<const std::byte> to);
+void check_initialize(const Tensor& x);
 
 /// fn(float{}) or fn(bf16{}).
 template <class Fn>

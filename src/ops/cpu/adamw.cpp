@@ -69,9 +69,7 @@ void OpsImpl::adamw(const AdamWState& state, std::span<const DecayRun> runs, con
 }
 
 void OpsImpl::squared_norm(Tensor x, Tensor out, Stream& s) {
-  check_act("x", x);
-  check_flat("x", x, x.numel(), x.dtype);
-  check_flat("out", out, 1, DType::f32);
+  check_squared_norm(x, out);
   enqueue(s, "squared_norm", access({x}, {out}), [x, out] {
     const std::int64_t n = x.numel(), block = std::max<std::int64_t>(2 * kBlock, div_up(n, 4096));
     std::vector<double> partial(static_cast<std::size_t>(div_up(n, block)));
@@ -88,9 +86,7 @@ void OpsImpl::squared_norm(Tensor x, Tensor out, Stream& s) {
 }
 
 void OpsImpl::clip_factor(Tensor squares, float max_norm, Tensor norm, Tensor factor, Stream& s) {
-  check_flat("squares", squares, 1, DType::f32);
-  check_flat("norm", norm, 1, DType::f32);
-  check_flat("factor", factor, 1, DType::f32);
+  check_clip_factor(squares, norm, factor);
   enqueue(s, "clip_factor", access({squares}, {norm, factor}), [=] {
     const float length = std::sqrt(*squares.ptr<float>());
     *norm.ptr<float>() = length;

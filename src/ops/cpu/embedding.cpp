@@ -61,9 +61,7 @@ void add_tokens(Rows<const A> dout, const std::uint64_t* order, std::int64_t n, 
 }  // namespace
 
 void OpsImpl::embedding(Tensor tokens, Tensor table, Tensor out, Stream& s) {
-  check_act("table", table);
-  check_flat("tokens", tokens, tokens.numel(), DType::i32);
-  check_matrix("out", out, tokens.numel(), table.cols(), table.dtype);
+  check_embedding(tokens, table, out);
   enqueue(s, "embedding", access({tokens, table}, {out}), [tokens, table, out] {
     const std::int32_t* token = tokens.ptr<std::int32_t>();
     const std::size_t bytes = static_cast<std::size_t>(table.cols()) * size_of(table.dtype);
@@ -79,11 +77,8 @@ void OpsImpl::embedding(Tensor tokens, Tensor table, Tensor out, Stream& s) {
 }
 
 void OpsImpl::embedding_grad(Tensor dout, Tensor tokens, Tensor dtable, Stream& s) {
+  check_embedding_grad(dout, tokens, dtable);
   const std::int64_t n = tokens.numel(), c = dtable.cols();
-  check_act("dout", dout);
-  check_flat("tokens", tokens, n, DType::i32);
-  check_matrix("dout", dout, n, c, dout.dtype);
-  check_grad("dtable", dtable, dout.dtype);
   SHERD_CHECK(2 * n <= workspace_.numel(), "embedding_grad of {} tokens", n);
   enqueue(s, "embedding_grad", access({dout, tokens}, {dtable, workspace_}), [=, workspace = workspace_] {
     auto* order = reinterpret_cast<std::uint64_t*>(workspace.data);

@@ -12,10 +12,6 @@ namespace {
 
 constexpr std::int64_t kBlock = 16384;  // elements of one piece: 64 KiB, above the cost of handing it out
 
-void check_plain(const char* op, const Tensor& t) {
-  SHERD_CHECK(t && t.contiguous(), "{} of {}: expected a contiguous tensor", op, t.describe());
-}
-
 template <class T>
 void fill_with(T* x, std::int64_t n, T value) {
   for_blocks(n, kBlock, [=](std::int64_t begin, std::int64_t end) { std::fill(x + begin, x + end, value); });
@@ -55,7 +51,7 @@ void copy_bytes(const std::byte* from, std::byte* to, std::size_t bytes) {
 }  // namespace
 
 void OpsImpl::fill(Tensor x, float value, Stream& s) {
-  check_plain("fill", x);
+  check_fill(x);
   enqueue(s, "fill", access({}, {x}), [x, value] {
     if (x.dtype == DType::i32) return fill_with(x.ptr<std::int32_t>(), x.numel(), static_cast<std::int32_t>(value));
     with_float_type(x.dtype, [&](auto type) {
@@ -66,15 +62,11 @@ void OpsImpl::fill(Tensor x, float value, Stream& s) {
 }
 
 void OpsImpl::cast(Tensor from, Tensor to, Stream& s) {
-  check_plain("cast from", from);
-  check_plain("cast to", to);
-  SHERD_CHECK(from.numel() == to.numel(), "cast of {} to {}", from.describe(), to.describe());
+  check_cast(from, to);
   if (from.dtype == to.dtype) {
     enqueue(s, "copy", access({from}, {to}), [from, to] { copy_bytes(from.data, to.data, from.bytes()); });
     return;
   }
-  check_act("cast from", from);
-  check_act("cast to", to);
   enqueue(s, "cast", access({from}, {to}), [from, to] {
     if (from.dtype == DType::f32) {
       cast_elements(from.ptr<float>(), to.ptr<bf16>(), from.numel());
@@ -85,11 +77,7 @@ void OpsImpl::cast(Tensor from, Tensor to, Stream& s) {
 }
 
 void OpsImpl::add(Tensor from, Tensor to, Stream& s) {
-  check_plain("add", from);
-  check_plain("add to", to);
-  check_act("add", from);
-  check_act("add to", to);
-  SHERD_CHECK(from.numel() == to.numel(), "add of {} to {}", from.describe(), to.describe());
+  check_add(from, to);
   enqueue(s, "add", access({from}, {to}), [from, to] {
     with_float_type(from.dtype, [&](auto a) {
       with_float_type(to.dtype,
@@ -99,9 +87,7 @@ void OpsImpl::add(Tensor from, Tensor to, Stream& s) {
 }
 
 void OpsImpl::scale(Tensor x, Tensor factor, Stream& s) {
-  check_plain("scale", x);
-  check_act("scale", x);
-  check_flat("factor", factor, 1, DType::f32);
+  check_scale(x, factor);
   enqueue(s, "scale", access({factor}, {x}), [x, factor] {
     with_float_type(x.dtype,
                     [&](auto type) { scale_elements(x.ptr<decltype(type)>(), *factor.ptr<float>(), x.numel()); });
@@ -109,23 +95,21 @@ void OpsImpl::scale(Tensor x, Tensor factor, Stream& s) {
 }
 
 void OpsImpl::upload(std::span<const std::byte> from, Tensor to, Stream& s) {
-  check_plain("upload", to);
-  SHERD_CHECK(from.size() == to.bytes(), "upload of {} bytes to {}", from.size(), to.describe());
+  check_upload(from, to);
   Access touched = access({}, {to});
   if (!from.empty()) touched.ranges.push_back({from.data(), from.data() + from.size(), false});
   enqueue(s, "upload", std::move(touched), [from, to] { copy_bytes(from.data(), to.data, from.size()); });
 }
 
 void OpsImpl::download(Tensor from, std::span<std::byte> to, Stream& s) {
-  check_plain("download", from);
-  SHERD_CHECK(to.size() == from.bytes(), "download of {} to {} bytes", from.describe(), to.size());
+  check_download(from, to);
   Access touched = access({from}, {});
   if (!to.empty()) touched.ranges.push_back({to.data(), to.data() + to.size(), true});
   enqueue(s, "download", std::move(touched), [from, to] { copy_bytes(from.data, to.data(), to.size()); });
 }
 
 void OpsImpl::initialize(Tensor x, const InitRun& run, Stream& s) {
-  check_flat("initialize", x, x.numel(), DType::f32);
+  check_initialize(x);
   enqueue(s, "initialize", access({}, {x}), [x, run] {
     float* out = x.ptr<float>();
     if (run.constant) return fill_with(out, x.numel(), run.scale);

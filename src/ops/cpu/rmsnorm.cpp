@@ -58,10 +58,7 @@ void combine(const float* partial, std::int64_t blocks, G* dgain, float beta, st
 }  // namespace
 
 void OpsImpl::rmsnorm(Tensor x, Tensor gain, float eps, Tensor y, Tensor rstd, Stream& s) {
-  check_act("x", x);
-  check_flat("gain", gain, x.cols(), x.dtype);
-  check_matrix("y", y, x.rows(), x.cols(), x.dtype);
-  if (rstd) check_flat("rstd", rstd, x.rows(), DType::f32);
+  check_rmsnorm(x, gain, y, rstd);
   enqueue(s, "rmsnorm", access({x, gain}, {y, rstd}), [=] {
     with_float_type(x.dtype, [&](auto type) {
       using A = decltype(type);
@@ -79,12 +76,7 @@ void OpsImpl::rmsnorm(Tensor x, Tensor gain, float eps, Tensor y, Tensor rstd, S
 
 void OpsImpl::rmsnorm_residual(Tensor x, Tensor branch, Tensor gain, float eps, Tensor sum, Tensor y, Tensor rstd,
                                Stream& s) {
-  check_act("x", x);
-  check_matrix("branch", branch, x.rows(), x.cols(), x.dtype);
-  check_flat("gain", gain, x.cols(), x.dtype);
-  check_matrix("sum", sum, x.rows(), x.cols(), x.dtype);
-  check_matrix("y", y, x.rows(), x.cols(), x.dtype);
-  if (rstd) check_flat("rstd", rstd, x.rows(), DType::f32);
+  check_rmsnorm_residual(x, branch, gain, sum, y, rstd);
   enqueue(s, "rmsnorm_residual", access({x, branch, gain}, {sum, y, rstd}), [=] {
     with_float_type(x.dtype, [&](auto type) {
       using A = decltype(type);
@@ -104,14 +96,8 @@ void OpsImpl::rmsnorm_residual(Tensor x, Tensor branch, Tensor gain, float eps, 
 
 void OpsImpl::rmsnorm_grad(Tensor dy, Tensor x, Tensor gain, Tensor rstd, Tensor dx, Tensor dgain, float beta,
                            Stream& s) {
+  check_rmsnorm_grad(dy, x, gain, rstd, dx, dgain);
   const std::int64_t n = x.rows(), c = x.cols();
-  check_act("x", x);
-  check_matrix("dy", dy, n, c, x.dtype);
-  check_flat("gain", gain, c, x.dtype);
-  check_flat("rstd", rstd, n, DType::f32);
-  check_matrix("dx", dx, n, c, x.dtype);
-  check_grad("dgain", dgain, x.dtype);
-  check_flat("dgain", dgain, c, dgain.dtype);
   const std::int64_t block = std::max(kRows, div_up(n, kGainBlocks));
   SHERD_CHECK(kGainBlocks * c <= workspace_.numel(), "rmsnorm_grad of {} columns", c);
   enqueue(s, "rmsnorm_grad", access({dy, x, gain, rstd}, {dx, dgain, workspace_}), [=, workspace = workspace_] {

@@ -27,8 +27,7 @@ void rotate_head(A* x, const float* turn, float sign, std::int64_t half) {
 }  // namespace
 
 void OpsImpl::rope_table(const RopeConfig& config, Tensor table, Stream& s) {
-  SHERD_CHECK(table.rank == 3 && table.dim[2] == 2, "table is {}, expected (P, D/2, 2)", table.describe());
-  check_flat("table", table, table.numel(), DType::f32);
+  check_rope_table(table);
   enqueue(s, "rope_table", access({}, {table}), [config, table] {
     const std::int64_t half = table.dim[1];
     float* out = table.ptr<float>();
@@ -45,14 +44,8 @@ void OpsImpl::rope_table(const RopeConfig& config, Tensor table, Stream& s) {
 }
 
 void OpsImpl::rope(Tensor qkv, Tensor doc_start, Tensor table, Heads heads, bool inverse, Stream& s) {
+  check_rope(qkv, doc_start, table, heads);
   const std::int64_t half = heads.dim / 2, n = doc_start.numel(), t = doc_start.cols();
-  check_act("qkv", qkv);
-  check_matrix("qkv", qkv, n, heads.packed(), qkv.dtype);
-  check_flat("doc_start", doc_start, n, DType::i32);
-  SHERD_CHECK(heads.dim % 2 == 0, "rope of odd head dim {}", heads.dim);
-  SHERD_CHECK(table.rank == 3 && table.dim[1] == half && table.dim[2] == 2, "table is {}, expected (P, {}, 2)",
-              table.describe(), half);
-  check_flat("table", table, table.numel(), DType::f32);
   enqueue(s, inverse ? "rope_inverse" : "rope", access({doc_start, table}, {qkv}), [=] {
     const std::int32_t* start = doc_start.ptr<std::int32_t>();
     const float* turns = table.ptr<float>();

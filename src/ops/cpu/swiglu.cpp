@@ -34,8 +34,7 @@ void backward_row(const A* dout, const A* gate, const A* up, A* dgate, A* dup, s
 }  // namespace
 
 void OpsImpl::swiglu(Tensor gate_up, Tensor out, Stream& s) {
-  check_act("out", out);
-  check_matrix("gate_up", gate_up, out.rows(), 2 * out.cols(), out.dtype);
+  check_swiglu(gate_up, out);
   enqueue(s, "swiglu", access({gate_up}, {out}), [gate_up, out] {
     with_float_type(out.dtype, [&](auto type) {
       using A = decltype(type);
@@ -50,9 +49,7 @@ void OpsImpl::swiglu(Tensor gate_up, Tensor out, Stream& s) {
 }
 
 void OpsImpl::swiglu_grad(Tensor dout, Tensor gate_up, Tensor dgate_up, Stream& s) {
-  check_act("dout", dout);
-  check_matrix("gate_up", gate_up, dout.rows(), 2 * dout.cols(), dout.dtype);
-  check_matrix("dgate_up", dgate_up, dout.rows(), 2 * dout.cols(), dout.dtype);
+  check_swiglu_grad(dout, gate_up, dgate_up);
   enqueue(s, "swiglu_grad", access({dout, gate_up}, {dgate_up}), [dout, gate_up, dgate_up] {
     with_float_type(dout.dtype, [&](auto type) {
       using A = decltype(type);

@@ -97,9 +97,7 @@ void OpsImpl::adamw(const AdamWState& state, std::span<const DecayRun> runs, con
 }
 
 void OpsImpl::squared_norm(Tensor x, Tensor out, Stream& s) {
-  check_act("x", x);
-  check_flat("x", x, x.numel(), x.dtype);
-  check_flat("out", out, 1, DType::f32);
+  check_squared_norm(x, out);
   const std::int64_t n = x.numel(), each = std::max<std::int64_t>(4096, div_up(n, kNormBlocks)),
                      count = div_up(n, each);
   auto* const parts = reinterpret_cast<double*>(scratch_.data);
@@ -111,9 +109,7 @@ void OpsImpl::squared_norm(Tensor x, Tensor out, Stream& s) {
 }
 
 void OpsImpl::clip_factor(Tensor squares, float max_norm, Tensor norm, Tensor factor, Stream& s) {
-  check_flat("squares", squares, 1, DType::f32);
-  check_flat("norm", norm, 1, DType::f32);
-  check_flat("factor", factor, 1, DType::f32);
+  check_clip_factor(squares, norm, factor);
   launch(s, "clip_factor", &clip_kernel, Grid{1, 1, 1, 1}, static_cast<const float*>(floats(squares)), max_norm,
          floats(norm), floats(factor));
 }

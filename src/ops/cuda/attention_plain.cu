@@ -67,9 +67,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionView<A> x, i
   using S = Tile<kDim>;
   float *const queries = dynamic_shared<float>(), *const keys = queries + S::kFloats, *const values = keys + S::kFloats,
                *const weights = values + S::kFloats;
-  const Share at = share_of_block_last_first(x.query_heads, tiles);
-  const int kv = at.head / x.group(), first = at.tile * S::kCount, end = least(first + S::kCount, x.t);
-  const std::int32_t* const starts = x.starts(at.b);
+  const auto [at, kv, first, end, starts] = queries_of_block<kDim>(x, tiles);
   load_tile<kDim>(queries, x.head(x.qkv, at.b, at.head), first, x.t, x.dim);
   Softmax<kDim> softmax;
   float o[S::kRows][S::kWidth], scores[S::kRows][S::kCols];
@@ -80,8 +78,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionView<A> x, i
   }
   for (int key = keys_seen(starts, first, end).first; key < end; key += S::kCount) {
     __syncthreads();  // the last keys and values have been read
-    load_tile<kDim>(keys, x.head(x.qkv, at.b, x.key_head(kv)), key, x.t, x.dim);
-    load_tile<kDim>(values, x.head(x.qkv, at.b, x.value_head(kv)), key, x.t, x.dim);
+    load_keys<kDim>(keys, values, x, at.b, kv, key);
     __syncthreads();
     row_products<kDim>(queries, keys, x.dim, scores);
     scale_and_hide<kDim>(x, starts, first, key, scores);
@@ -96,17 +93,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionView<A> x, i
 }  // namespace plain
 
 void plain_attention(const AttentionCall& call, Stream& s) {
-  with_float_type(call.qkv.dtype, [&](auto type) {
-    using A = decltype(type);
-    plain::with_dim(call.shape.heads.dim, [&](auto dim) {
-      using S = plain::Tile<dim()>;
-      Grid grid;
-      grid.x = share_blocks(call.shape, call.shape.heads.query, S::kCount);
-      grid.threads = plain::kThreads;
-      grid.shared = S::shared_bytes(3);
-      launch(s, "attention", &plain::forward_kernel<dim(), A>, grid, view_of<A>(call),
-             narrow<int>(div_up(call.shape.t, S::kCount)));
-    });
+  plain::with_sizes(call, [&](auto type, auto dim) {
+    plain::launch_tiles<dim()>(s, "attention", &plain::forward_kernel<dim(), decltype(type)>, call,
+                               call.shape.heads.query, 3);
   });
 }
 

@@ -42,6 +42,27 @@ __device__ void load_tile(float* tile, Rows<const A> from, int first, int rows, 
   }
 }
 
+/// Tiles of the keys and the values from `key` on.
+template <int kDim, class A>
+__device__ void load_keys(float* keys, float* values, const AttentionView<A>& x, int b, int kv, int key) {
+  load_tile<kDim>(keys, x.head(x.qkv, b, x.key_head(kv)), key, x.t, x.dim);
+  load_tile<kDim>(values, x.head(x.qkv, b, x.value_head(kv)), key, x.t, x.dim);
+}
+
+/// A block's tile of queries [first, end) of one head, where blocks own queries.
+struct Queries {
+  Share at;
+  int kv, first, end;  // kv: the head's key/value head
+  const std::int32_t* starts;
+};
+template <int kDim, class A>
+__device__ Queries queries_of_block(const AttentionView<A>& x, int tiles) {
+  constexpr int kCount = Tile<kDim>::kCount;
+  const Share at = share_of_block_last_first(x.query_heads, tiles);
+  const int first = at.tile * kCount;
+  return {at, at.head / x.group(), first, least(first + kCount, x.t), x.starts(at.b)};
+}
+
 /// sum (i, j) = a (row i) . b (column j), over D in order.
 template <int kDim>
 __device__ void row_products(const float* a, const float* b, int dim,
@@ -115,16 +136,29 @@ __device__ void clear(float (&sum)[Tile<kDim>::kRows][Tile<kDim>::kWidth]) {
     for (int c = 0; c < Tile<kDim>::kWidth; ++c) sum[i][c] = 0;
 }
 
-/// fn(std::integral_constant<int, kDim>) for the smallest size that takes heads of `dim`.
+/// fn(A{}, std::integral_constant<int, kDim>) for the call's dtype and the smallest size that takes its heads.
 template <class Fn>
-void with_dim(std::int64_t dim, Fn&& fn) {
-  if (dim <= 64) {
-    fn(std::integral_constant<int, 64>{});
-  } else if (dim <= 128) {
-    fn(std::integral_constant<int, 128>{});
-  } else {
-    fn(std::integral_constant<int, 256>{});
-  }
+void with_sizes(const AttentionCall& call, Fn&& fn) {
+  with_float_type(call.qkv.dtype, [&](auto type) {
+    const std::int64_t dim = call.shape.heads.dim;
+    if (dim <= 64) {
+      fn(type, std::integral_constant<int, 64>{});
+    } else if (dim <= 128) {
+      fn(type, std::integral_constant<int, 128>{});
+    } else {
+      fn(type, std::integral_constant<int, 256>{});
+    }
+  });
+}
+
+/// Starts kernel(view, tiles of a head) on one block per tile of each of `heads` heads; `shared`: its tiles in shared
+/// memory.
+template <int kDim, class A>
+void launch_tiles(Stream& s, const char* op, void (*kernel)(AttentionView<A>, int), const AttentionCall& call,
+                  std::int64_t heads, int shared) {
+  using S = Tile<kDim>;
+  const Grid grid{share_blocks(call.shape, heads, S::kCount), 1, 1, kThreads, S::shared_bytes(shared)};
+  launch(s, op, kernel, grid, view_of<A>(call), narrow<int>(div_up(call.shape.t, S::kCount)));
 }
 
 }  // namespace sherd::cuda::plain

@@ -17,6 +17,13 @@ __device__ inline void weigh(const AttentionView<A>& x, const std::int32_t* star
   dp = seen ? score * (dp - x.delta[line + t]) : 0.0f;
 }
 
+/// Tiles of the queries from `first` on and of their output's gradients.
+template <int kDim, class A>
+__device__ void load_queries(float* queries, float* douts, const AttentionView<A>& x, int b, int head, int first) {
+  load_tile<kDim>(queries, x.head(x.qkv, b, head), first, x.t, x.dim);
+  load_tile<kDim>(douts, x.head(x.dout, b, head), first, x.t, x.dim);
+}
+
 /// Grid: one block per tile of kCount keys of each key/value head; block 128; shared bytes: 4 tiles and weights. Sums
 /// in f32, head after head of the group, in the order of the queries; deterministic. Threads' rows are keys.
 template <int kDim, class A>
@@ -27,8 +34,7 @@ __global__ void __launch_bounds__(kThreads) key_grad_kernel(AttentionView<A> x, 
   const Share at = share_of_block(x.kv_heads, tiles);
   const int key = at.tile * S::kCount;
   const std::int32_t* const starts = x.starts(at.b);
-  load_tile<kDim>(keys, x.head(x.qkv, at.b, x.key_head(at.head)), key, x.t, x.dim);
-  load_tile<kDim>(values, x.head(x.qkv, at.b, x.value_head(at.head)), key, x.t, x.dim);
+  load_keys<kDim>(keys, values, x, at.b, at.head, key);
   float dk[S::kRows][S::kWidth], dv[S::kRows][S::kWidth], p[S::kRows][S::kCols], ds[S::kRows][S::kCols];
   clear<kDim>(dk);
   clear<kDim>(dv);
@@ -36,8 +42,7 @@ __global__ void __launch_bounds__(kThreads) key_grad_kernel(AttentionView<A> x, 
   for (int h = at.head * x.group(); h < (at.head + 1) * x.group(); ++h) {
     for (int first = key; first < end; first += S::kCount) {
       __syncthreads();  // the last queries have been read
-      load_tile<kDim>(queries, x.head(x.qkv, at.b, h), first, x.t, x.dim);
-      load_tile<kDim>(douts, x.head(x.dout, at.b, h), first, x.t, x.dim);
+      load_queries<kDim>(queries, douts, x, at.b, h, first);
       __syncthreads();
       row_products<kDim>(keys, queries, x.dim, p);
       row_products<kDim>(values, douts, x.dim, ds);
@@ -64,17 +69,13 @@ __global__ void __launch_bounds__(kThreads) query_grad_kernel(AttentionView<A> x
   using S = Tile<kDim>;
   float *const queries = dynamic_shared<float>(), *const douts = queries + S::kFloats, *const keys = douts + S::kFloats,
                *const values = keys + S::kFloats, *const weights = values + S::kFloats;
-  const Share at = share_of_block_last_first(x.query_heads, tiles);
-  const int kv = at.head / x.group(), first = at.tile * S::kCount, end = least(first + S::kCount, x.t);
-  const std::int32_t* const starts = x.starts(at.b);
-  load_tile<kDim>(queries, x.head(x.qkv, at.b, at.head), first, x.t, x.dim);
-  load_tile<kDim>(douts, x.head(x.dout, at.b, at.head), first, x.t, x.dim);
+  const auto [at, kv, first, end, starts] = queries_of_block<kDim>(x, tiles);
+  load_queries<kDim>(queries, douts, x, at.b, at.head, first);
   float dq[S::kRows][S::kWidth], p[S::kRows][S::kCols], ds[S::kRows][S::kCols];
   clear<kDim>(dq);
   for (int key = keys_seen(starts, first, end).first; key < end; key += S::kCount) {
     __syncthreads();  // the last keys and values have been read
-    load_tile<kDim>(keys, x.head(x.qkv, at.b, x.key_head(kv)), key, x.t, x.dim);
-    load_tile<kDim>(values, x.head(x.qkv, at.b, x.value_head(kv)), key, x.t, x.dim);
+    load_keys<kDim>(keys, values, x, at.b, kv, key);
     __syncthreads();
     row_products<kDim>(queries, keys, x.dim, p);
     row_products<kDim>(douts, values, x.dim, ds);
@@ -95,19 +96,11 @@ __global__ void __launch_bounds__(kThreads) query_grad_kernel(AttentionView<A> x
 
 void plain_attention_grad(const AttentionCall& call, Stream& s) {
   attention_delta(call, s);
-  with_float_type(call.qkv.dtype, [&](auto type) {
+  plain::with_sizes(call, [&](auto type, auto dim) {
     using A = decltype(type);
-    plain::with_dim(call.shape.heads.dim, [&](auto dim) {
-      using S = plain::Tile<dim()>;
-      const int tiles = narrow<int>(div_up(call.shape.t, S::kCount));
-      Grid grid;
-      grid.threads = plain::kThreads;
-      grid.shared = S::shared_bytes(4);
-      grid.x = share_blocks(call.shape, call.shape.heads.kv, S::kCount);
-      launch(s, "attention_grad", &plain::key_grad_kernel<dim(), A>, grid, view_of<A>(call), tiles);
-      grid.x = share_blocks(call.shape, call.shape.heads.query, S::kCount);
-      launch(s, "attention_grad", &plain::query_grad_kernel<dim(), A>, grid, view_of<A>(call), tiles);
-    });
+    const Heads& heads = call.shape.heads;
+    plain::launch_tiles<dim()>(s, "attention_grad", &plain::key_grad_kernel<dim(), A>, call, heads.kv, 4);
+    plain::launch_tiles<dim()>(s, "attention_grad", &plain::query_grad_kernel<dim(), A>, call, heads.query, 4);
   });
 }
 

@@ -70,10 +70,8 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void OpsImpl::embedding(Tensor tokens, Tensor table, Tensor out, Stream& s) {
+  check_embedding(tokens, table, out);
   const std::int64_t n = tokens.numel(), c = table.cols();
-  check_act("table", table);
-  check_flat("tokens", tokens, n, DType::i32);
-  check_matrix("out", out, n, c, table.dtype);
   with_float_type(table.dtype, [&](auto type) {
     using A = decltype(type);
     constexpr int kN = kPackOf<A>;
@@ -86,11 +84,8 @@ void OpsImpl::embedding(Tensor tokens, Tensor table, Tensor out, Stream& s) {
 }
 
 void OpsImpl::embedding_grad(Tensor dout, Tensor tokens, Tensor dtable, Stream& s) {
+  check_embedding_grad(dout, tokens, dtable);
   const std::int64_t n = tokens.numel(), c = dtable.cols();
-  check_act("dout", dout);
-  check_flat("tokens", tokens, n, DType::i32);
-  check_matrix("dout", dout, n, c, dout.dtype);
-  check_grad("dtable", dtable, dout.dtype);
   with_float_type(dout.dtype, [&](auto a) {
     with_float_type(dtable.dtype, [&](auto g) {
       using A = decltype(a);

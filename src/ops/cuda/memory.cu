@@ -10,10 +10,6 @@
 namespace sherd::cuda {
 namespace {
 
-void check_plain(const char* op, const Tensor& t) {
-  SHERD_CHECK(t && t.contiguous(), "{} of {}: expected a contiguous tensor", op, t.describe());
-}
-
 /// x (n) = value. A grid of threads, one pack each and a grid further; deterministic.
 template <class T, int kN>
 __global__ void fill_kernel(T* x, T value, std::int64_t n) {
@@ -98,22 +94,18 @@ __global__ void initialize_kernel(float* x, std::int64_t n, PhiloxKey key, std::
 }  // namespace
 
 void OpsImpl::fill(Tensor x, float value, Stream& s) {
-  check_plain("fill", x);
+  check_fill(x);
   if (x.dtype == DType::i32) return fill_with(x, static_cast<std::int32_t>(value), s);
   with_float_type(x.dtype, [&](auto type) { fill_with(x, decltype(type)(value), s); });
 }
 
 void OpsImpl::cast(Tensor from, Tensor to, Stream& s) {
-  check_plain("cast from", from);
-  check_plain("cast to", to);
-  SHERD_CHECK(from.numel() == to.numel(), "cast of {} to {}", from.describe(), to.describe());
+  check_cast(from, to);
   if (from.dtype == to.dtype) {
     if (from.data == to.data || from.bytes() == 0) return;
     CUDA_CHECK(cudaMemcpyAsync(to.data, from.data, from.bytes(), cudaMemcpyDeviceToDevice, native(s)));
     return ran(s, "copy");
   }
-  check_act("cast from", from);
-  check_act("cast to", to);
   if (from.dtype == DType::f32)
     map<Cast, false, float, bf16>("cast", from, to, s);
   else
@@ -121,20 +113,14 @@ void OpsImpl::cast(Tensor from, Tensor to, Stream& s) {
 }
 
 void OpsImpl::add(Tensor from, Tensor to, Stream& s) {
-  check_plain("add", from);
-  check_plain("add to", to);
-  check_act("add", from);
-  check_act("add to", to);
-  SHERD_CHECK(from.numel() == to.numel(), "add of {} to {}", from.describe(), to.describe());
+  check_add(from, to);
   with_float_type(from.dtype, [&](auto a) {
     with_float_type(to.dtype, [&](auto b) { map<Add, true, decltype(a), decltype(b)>("add", from, to, s); });
   });
 }
 
 void OpsImpl::scale(Tensor x, Tensor factor, Stream& s) {
-  check_plain("scale", x);
-  check_act("scale", x);
-  check_flat("factor", factor, 1, DType::f32);
+  check_scale(x, factor);
   with_float_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     launch(s, "scale", &scale_kernel<T>, element_grid(x.numel()), reinterpret_cast<T*>(x.data),
@@ -143,23 +129,21 @@ void OpsImpl::scale(Tensor x, Tensor factor, Stream& s) {
 }
 
 void OpsImpl::upload(std::span<const std::byte> from, Tensor to, Stream& s) {
-  check_plain("upload", to);
-  SHERD_CHECK(from.size() == to.bytes(), "upload of {} bytes to {}", from.size(), to.describe());
+  check_upload(from, to);
   if (from.empty()) return;
   CUDA_CHECK(cudaMemcpyAsync(to.data, from.data(), from.size(), cudaMemcpyHostToDevice, native(s)));
   ran(s, "upload");
 }
 
 void OpsImpl::download(Tensor from, std::span<std::byte> to, Stream& s) {
-  check_plain("download", from);
-  SHERD_CHECK(to.size() == from.bytes(), "download of {} to {} bytes", from.describe(), to.size());
+  check_download(from, to);
   if (to.empty()) return;
   CUDA_CHECK(cudaMemcpyAsync(to.data(), from.data, to.size(), cudaMemcpyDeviceToHost, native(s)));
   ran(s, "download");
 }
 
 void OpsImpl::initialize(Tensor x, const InitRun& run, Stream& s) {
-  check_flat("initialize", x, x.numel(), DType::f32);
+  check_initialize(x);
   if (run.constant) return fill(x, run.scale, s);
   const Random random(run.seed, Purpose::init, run.name_hash);
   launch(s, "initialize", &initialize_kernel, element_grid(x.numel()), reinterpret_cast<float*>(x.data), x.numel(),

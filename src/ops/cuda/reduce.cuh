@@ -6,45 +6,55 @@ namespace sherd::cuda {
 
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-/// The sum over the warp, on every lane.
-template <class T>
-__device__ inline T warp_sum(T x) {
-  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(kAllLanes, x, offset);
-  return x;
-}
-__device__ inline float warp_max(float x) {
-  for (int offset = 16; offset > 0; offset /= 2) {
-    const float other = __shfl_xor_sync(kAllLanes, x, offset);
-    x = other > x ? other : x;
+struct Sum {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
   }
+};
+struct Largest {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return b > a ? b : a;
+  }
+};
+
+/// What op makes of the warp's values, on every lane.
+template <class Op, class T>
+__device__ inline T warp_reduce(T x) {
+  const Op op;
+  for (int offset = 16; offset > 0; offset /= 2) x = op(x, __shfl_xor_sync(kAllLanes, x, offset));
   return x;
 }
 
-/// The sum over the block, on every thread. Every thread calls it; blockDim.x is a multiple of 32, at most 1024.
+/// What op makes of the block's values, on every thread. Every thread calls it; blockDim.x is a multiple of 32, at most
+/// 1024.
+template <class Op, class T>
+__device__ inline T block_reduce(T x) {
+  __shared__ T of_warp[32];
+  const Op op;
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int warps = static_cast<int>(blockDim.x / 32);
+  x = warp_reduce<Op>(x);
+  __syncthreads();  // the last call's results have been read
+  if (lane == 0) of_warp[warp] = x;
+  __syncthreads();
+  T all = of_warp[0];
+  for (int w = 1; w < warps; ++w) all = op(all, of_warp[w]);
+  return all;
+}
+
+template <class T>
+__device__ inline T warp_sum(T x) {
+  return warp_reduce<Sum>(x);
+}
 template <class T>
 __device__ inline T block_sum(T x) {
-  __shared__ T of_warp[32];
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
-  const int warps = static_cast<int>(blockDim.x / 32);
-  x = warp_sum(x);
-  __syncthreads();  // the last call's results have been read
-  if (lane == 0) of_warp[warp] = x;
-  __syncthreads();
-  T sum = of_warp[0];
-  for (int w = 1; w < warps; ++w) sum += of_warp[w];
-  return sum;
+  return block_reduce<Sum>(x);
 }
-__device__ inline float block_max(float x) {
-  __shared__ float of_warp[32];
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
-  const int warps = static_cast<int>(blockDim.x / 32);
-  x = warp_max(x);
-  __syncthreads();  // the last call's results have been read
-  if (lane == 0) of_warp[warp] = x;
-  __syncthreads();
-  float top = of_warp[0];
-  for (int w = 1; w < warps; ++w) top = of_warp[w] > top ? of_warp[w] : top;
-  return top;
+template <class T>
+__device__ inline T block_max(T x) {
+  return block_reduce<Largest>(x);
 }
 
 }  // namespace sherd::cuda

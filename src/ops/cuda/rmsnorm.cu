@@ -101,22 +101,14 @@ void forward(const char* op, Tensor x, Tensor branch, Tensor gain, float eps, Te
 }  // namespace
 
 void OpsImpl::rmsnorm(Tensor x, Tensor gain, float eps, Tensor y, Tensor rstd, Stream& s) {
-  check_act("x", x);
-  check_flat("gain", gain, x.cols(), x.dtype);
-  check_matrix("y", y, x.rows(), x.cols(), x.dtype);
-  if (rstd) check_flat("rstd", rstd, x.rows(), DType::f32);
+  check_rmsnorm(x, gain, y, rstd);
   with_float_type(x.dtype,
                   [&](auto type) { forward<decltype(type), false>("rmsnorm", x, {}, gain, eps, {}, y, rstd, s); });
 }
 
 void OpsImpl::rmsnorm_residual(Tensor x, Tensor branch, Tensor gain, float eps, Tensor sum, Tensor y, Tensor rstd,
                                Stream& s) {
-  check_act("x", x);
-  check_matrix("branch", branch, x.rows(), x.cols(), x.dtype);
-  check_flat("gain", gain, x.cols(), x.dtype);
-  check_matrix("sum", sum, x.rows(), x.cols(), x.dtype);
-  check_matrix("y", y, x.rows(), x.cols(), x.dtype);
-  if (rstd) check_flat("rstd", rstd, x.rows(), DType::f32);
+  check_rmsnorm_residual(x, branch, gain, sum, y, rstd);
   with_float_type(x.dtype, [&](auto type) {
     forward<decltype(type), true>("rmsnorm_residual", x, branch, gain, eps, sum, y, rstd, s);
   });
@@ -124,14 +116,8 @@ void OpsImpl::rmsnorm_residual(Tensor x, Tensor branch, Tensor gain, float eps, 
 
 void OpsImpl::rmsnorm_grad(Tensor dy, Tensor x, Tensor gain, Tensor rstd, Tensor dx, Tensor dgain, float beta,
                            Stream& s) {
+  check_rmsnorm_grad(dy, x, gain, rstd, dx, dgain);
   const std::int64_t n = x.rows(), c = x.cols();
-  check_act("x", x);
-  check_matrix("dy", dy, n, c, x.dtype);
-  check_flat("gain", gain, c, x.dtype);
-  check_flat("rstd", rstd, n, DType::f32);
-  check_matrix("dx", dx, n, c, x.dtype);
-  check_grad("dgain", dgain, x.dtype);
-  check_flat("dgain", dgain, c, dgain.dtype);
   const std::int64_t rows = std::max<std::int64_t>(1, div_up(n, kMostParts)), parts = div_up(n, rows);
   const std::int64_t shared = c * static_cast<std::int64_t>(sizeof(float));
   SHERD_CHECK(parts * c <= scratch_.numel() && shared + 1024 <= facts(s).shared_bytes_per_block,

@@ -58,8 +58,7 @@ __global__ void rope_kernel(Rows<A> qkv, const std::int32_t* doc_start, const fl
 }  // namespace
 
 void OpsImpl::rope_table(const RopeConfig& config, Tensor table, Stream& s) {
-  SHERD_CHECK(table.rank == 3 && table.dim[2] == 2, "table is {}, expected (P, D/2, 2)", table.describe());
-  check_flat("table", table, table.numel(), DType::f32);
+  check_rope_table(table);
   const std::int64_t half = table.dim[1];
   SHERD_CHECK(half <= kMostPairs, "rope of head dim {}, at most {} here", 2 * half, 2 * kMostPairs);
   Frequencies frequencies{};
@@ -69,14 +68,8 @@ void OpsImpl::rope_table(const RopeConfig& config, Tensor table, Stream& s) {
 }
 
 void OpsImpl::rope(Tensor qkv, Tensor doc_start, Tensor table, Heads heads, bool inverse, Stream& s) {
+  check_rope(qkv, doc_start, table, heads);
   const std::int64_t half = heads.dim / 2, n = doc_start.numel();
-  check_act("qkv", qkv);
-  check_matrix("qkv", qkv, n, heads.packed(), qkv.dtype);
-  check_flat("doc_start", doc_start, n, DType::i32);
-  SHERD_CHECK(heads.dim % 2 == 0, "rope of odd head dim {}", heads.dim);
-  SHERD_CHECK(table.rank == 3 && table.dim[1] == half && table.dim[2] == 2, "table is {}, expected (P, {}, 2)",
-              table.describe(), half);
-  check_flat("table", table, table.numel(), DType::f32);
   with_float_type(qkv.dtype, [&](auto type) {
     using A = decltype(type);
     constexpr int kN = kPackOf<A>;

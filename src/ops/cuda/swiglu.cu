@@ -49,8 +49,7 @@ __global__ void swiglu_grad_kernel(Rows<const A> dout, Rows<const A> gate_up, Ro
 }  // namespace
 
 void OpsImpl::swiglu(Tensor gate_up, Tensor out, Stream& s) {
-  check_act("out", out);
-  check_matrix("gate_up", gate_up, out.rows(), 2 * out.cols(), out.dtype);
+  check_swiglu(gate_up, out);
   with_float_type(out.dtype, [&](auto type) {
     using A = decltype(type);
     constexpr int kN = kPackOf<A>;
@@ -62,9 +61,7 @@ void OpsImpl::swiglu(Tensor gate_up, Tensor out, Stream& s) {
 }
 
 void OpsImpl::swiglu_grad(Tensor dout, Tensor gate_up, Tensor dgate_up, Stream& s) {
-  check_act("dout", dout);
-  check_matrix("gate_up", gate_up, dout.rows(), 2 * dout.cols(), dout.dtype);
-  check_matrix("dgate_up", dgate_up, dout.rows(), 2 * dout.cols(), dout.dtype);
+  check_swiglu_grad(dout, gate_up, dgate_up);
   with_float_type(dout.dtype, [&](auto type) {
     using A = decltype(type);
     constexpr int kN = kPackOf<A>;

@@ -25,23 +25,11 @@ std::vector<Case> cases() {
           {1, 130, {2, 1, 96}, {130}},     {1, 70, {4, 1, 80}, {70}}};
 }
 
-Values doc_starts(const Case& c) {
-  Values out;
-  for (std::int64_t b = 0; b < c.b; ++b) {
-    std::int64_t start = 0;
-    for (const std::int64_t length : c.documents) {
-      out.insert(out.end(), static_cast<std::size_t>(length), static_cast<double>(start));
-      start += length;
-    }
-  }
-  return out;
-}
-
 /// Plain attention in f64: out (B, T, H D) and lse (B, H, T), row by row.
 void reference(const Case& c, const Values& qkv, Values& out, Values& lse) {
   const auto [h, k, d] = c.heads;
   const std::int64_t width = c.heads.packed();
-  const Values starts = doc_starts(c);
+  const Values starts = doc_starts(c.b, c.documents);
   out.assign(static_cast<std::size_t>(c.b * c.t * h * d), 0);
   lse.assign(static_cast<std::size_t>(c.b * h * c.t), 0);
   const auto at = [&](std::int64_t b, std::int64_t t, std::int64_t head) {
@@ -70,9 +58,9 @@ struct Tensors {
   Tensor qkv, doc_start, out, lse;
 };
 Tensors forward(Bench& t, const Case& c, DType act, const Values& qkv) {
-  const Tensors x{t.tensor(act, {c.b, c.t, c.heads.packed()}, qkv), t.tensor(DType::i32, {c.b, c.t}, doc_starts(c)),
-                  t.poison(act, {c.b, c.t, c.heads.query * c.heads.dim}),
-                  t.poison(DType::f32, {c.b, c.heads.query, c.t})};
+  const Tensors x{
+      t.tensor(act, {c.b, c.t, c.heads.packed()}, qkv), t.tensor(DType::i32, {c.b, c.t}, doc_starts(c.b, c.documents)),
+      t.poison(act, {c.b, c.t, c.heads.query * c.heads.dim}), t.poison(DType::f32, {c.b, c.heads.query, c.t})};
   t.ops->attention(x.qkv, x.doc_start, c.heads, x.out, x.lse, *t.stream);
   return x;
 }

@@ -15,18 +15,6 @@ struct Case {
   std::vector<std::int64_t> documents;  // their lengths, of every row; together t
 };
 
-Values doc_starts(const Case& c) {
-  Values out;
-  for (std::int64_t b = 0; b < c.b; ++b) {
-    std::int64_t start = 0;
-    for (const std::int64_t length : c.documents) {
-      out.insert(out.end(), static_cast<std::size_t>(length), static_cast<double>(start));
-      start += length;
-    }
-  }
-  return out;
-}
-
 class CudnnAttentionTest : public testing::TestWithParam<Case> {};
 
 TEST_P(CudnnAttentionTest, IsEquivalentToOurs) {
@@ -43,7 +31,7 @@ TEST_P(CudnnAttentionTest, IsEquivalentToOurs) {
   const auto rows = [&] { return bench.poison(DType::f32, {c.b, c.heads.query, c.t}); };
   const Tensor qkv = bench.tensor(DType::bf16, {c.b, c.t, width}, normal(n * width, 1, DType::bf16));
   const Tensor dout = bench.tensor(DType::bf16, {c.b, c.t, out_width}, normal(n * out_width, 2, DType::bf16));
-  const Tensor starts = bench.tensor(DType::i32, {c.b, c.t}, doc_starts(c));
+  const Tensor starts = bench.tensor(DType::i32, {c.b, c.t}, doc_starts(c.b, c.documents));
   const Tensor out = act(out_width), lse = rows(), dqkv = act(width), delta = rows();
   bench.ops->attention(qkv, starts, c.heads, out, lse, *bench.stream);
   bench.ops->attention_grad(dout, qkv, starts, c.heads, out, lse, delta, dqkv, *bench.stream);

@@ -149,4 +149,16 @@ double dot(const Values& a, const Values& b) {
   return sum;
 }
 
+Values doc_starts(std::int64_t rows, const std::vector<std::int64_t>& lengths) {
+  Values out;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    std::int64_t start = 0;
+    for (const std::int64_t length : lengths) {
+      out.insert(out.end(), static_cast<std::size_t>(length), static_cast<double>(start));
+      start += length;
+    }
+  }
+  return out;
+}
+
 }  // namespace sherd::ops_test

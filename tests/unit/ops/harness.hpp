@@ -51,6 +51,9 @@ double relative_error(const Values& a, const Values& b);
 Values numeric_gradient(const std::function<double(const Values&)>& loss, const Values& x);
 double dot(const Values& a, const Values& b);
 
+/// doc_start (rows, T): every row holds documents of these lengths, together T.
+Values doc_starts(std::int64_t rows, const std::vector<std::int64_t>& lengths);
+
 constexpr DType kActs[] = {DType::f32, DType::bf16};
 
 }  // namespace sherd::ops_test
