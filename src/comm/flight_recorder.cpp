@@ -6,7 +6,7 @@ namespace sherd {
 namespace {
 
 /// A JSON string. Tags are our own literals and parameter names, but a name may come from a file.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
@@ -35,13 +35,13 @@ const FlightRecorder::Entry& FlightRecorder::current() const {
 }
 
 std::string FlightRecorder::json(const std::string& axis, const std::string& who) const {
-  std::string out = fmt::format("{{\"axis\": {}, \"who\": {}, \"collectives\": [", quoted(axis), quoted(who));
+  std::string out = fmt::format("{{\"axis\": {}, \"who\": {}, \"collectives\": [", in_quotes(axis), in_quotes(who));
   for (std::int64_t i = std::max<std::int64_t>(0, begun_ - kEntries); i < begun_; ++i) {
     const Entry& e = ring_[static_cast<std::size_t>(i % kEntries)];
     out += fmt::format(
         "{}\n  {{\"sequence\": {}, \"collective\": \"{}\", \"what\": {}, \"step\": {}, \"bytes\": {}, "
         "\"start\": {:.6f}, \"end\": {}}}",
-        out.back() == '[' ? "" : ",", e.sequence, name_of(e.collective), quoted(e.tag.what), e.tag.step, e.bytes,
+        out.back() == '[' ? "" : ",", e.sequence, name_of(e.collective), in_quotes(e.tag.what), e.tag.step, e.bytes,
         e.start, e.end == 0.0 ? "null" : fmt::format("{:.6f}", e.end));
   }
   return out + "\n]}\n";
