@@ -159,8 +159,10 @@ Machine open_machine(const TrainConfig& config, const NodeMap& nodes, Exchange& 
 double world_gemm_rate(const Machine& machine, DType dtype, Exchange& host) {
   if (machine.kind != "cuda") cpu::set_threads(machine.threads);
   host.all_gather("");  // all at once, as in the step
-  const double mine =
-      machine.kind == "cuda" ? cuda::measure_gemm_rate(*machine.device, dtype) : cpu::measure_gemm_rate(dtype);
+  double mine = 0;
+  together(host, [&] {
+    mine = machine.kind == "cuda" ? cuda::measure_gemm_rate(*machine.device, dtype) : cpu::measure_gemm_rate(dtype);
+  });
   double sum = 0;
   for (const std::string& rate : host.all_gather(fmt::format("{}", mine))) sum += std::atof(rate.c_str());
   return sum;

@@ -3,6 +3,7 @@
 #include "fake_cublas_lt.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "../../src/ops/cuda/cublas_lt.hpp"
@@ -178,7 +179,10 @@ using namespace emulation;
 
 const CublasLt& cublas_lt() {
   static const CublasLt library = {
-      .get_version = []() -> std::size_t { return 130100; },
+      .get_version = []() -> std::size_t {
+        const char* version = std::getenv("EMULATED_CUBLASLT_VERSION");
+        return version ? std::strtoul(version, nullptr, 10) : CUBLAS_VERSION;
+      },
       .status_name = [](cublasStatus_t rc) { return rc == CUBLAS_STATUS_ARCH_MISMATCH ? "ARCH_MISMATCH" : "OTHER"; },
       .create = [](cublasLtHandle_t* out) { return *out = nullptr, CUBLAS_STATUS_SUCCESS; },
       .destroy = [](cublasLtHandle_t) { return CUBLAS_STATUS_SUCCESS; },

@@ -35,6 +35,10 @@ class Devices(RunFolder):
         done = self.on_cuda(env=emulated(CAPABILITY=75))
         self.refused(done, USAGE, "Emulated GPU", "compute capability 7.5", "8.0")
 
+    def test_a_library_that_is_too_old(self):
+        done = self.on_cuda(env={**os.environ, "EMULATED_CUBLASLT_VERSION": "120805"})
+        self.refused(done, USAGE, "cuBLASLt is of version 120805", "CUDA 13")
+
     def test_too_small(self):
         done = self.on_cuda(env=emulated(BYTES=80 << 20))
         self.refused(done, DOES_NOT_FIT, "cuda:0", "GiB", "rank")

@@ -27,7 +27,7 @@ struct CublasLt {
   decltype(&::cublasLtMatmulAlgoCapGetAttribute) algo_capability;
 };
 
-/// The library, opened by the first call. Throws if it is missing, or of another major version than the headers.
+/// The library, opened by the first call. Throws if it is missing.
 const CublasLt& cublas_lt();
 
 /// Throws unless rc is CUBLAS_STATUS_SUCCESS: `call` failed with what.

@@ -5,6 +5,7 @@
 
 #include "gemm_plain.hpp"
 #include "gemm_problem.hpp"
+#include "sherd/base/error.hpp"
 #include "sherd/base/log.hpp"
 #include "sherd/device/cuda/stream.hpp"
 
@@ -37,12 +38,19 @@ struct Plan {
   std::optional<Algorithm> algorithm;  // none: the plain kernel
 };
 
+void require_version(std::size_t found) {
+  if (found / 10000 == CUBLAS_VER_MAJOR) return;
+  throw usage_error("--device cuda: cuBLASLt is of version {}, this program was built for {}; use one of CUDA {}",
+                    found, CUBLAS_VERSION, CUBLAS_VER_MAJOR);
+}
+
 }  // namespace
 
 struct Gemm::Impl {
   explicit Impl(Tensor slab) : workspace(slab), library(cublas_lt()) {
     SHERD_CHECK(slab && reinterpret_cast<std::uintptr_t>(slab.data) % 256 == 0, "workspace of products {}",
                 slab.describe());
+    require_version(library.get_version());
     cublas_check(library.create(&handle), "cublasLtCreate");
   }
   ~Impl() { library.destroy(handle); }

@@ -68,8 +68,7 @@ class Words {
     if (at_ != words_.size()) fail("it goes on too long");
   }
   std::string_view fail(const std::string& why) const {
-    throw bad_input("table of products, line {}, word {}: {}",
-                    number_, at_, why);
+    throw bad_input("table of products, line {}, word {}: {}", number_, at_, why);
   }
 
  private:

@@ -2,6 +2,9 @@
 // The part of cuBLASLt's header that Sherd uses. Opaque types are opaque here, too; the library is fake_cublas_lt.cpp.
 #include <cuda_runtime.h>
 
+#define CUBLAS_VER_MAJOR 13
+#define CUBLAS_VERSION 130100
+
 using cublasLtHandle_t = struct cublasLtContext*;
 using cublasLtMatmulDesc_t = struct cublasLtMatmulDescOpaque*;
 using cublasLtMatrixLayout_t = struct cublasLtMatrixLayoutOpaque*;
