@@ -53,7 +53,7 @@ void add_what(TrainConfig& c, List& f) {
   f.text("resume", c.resume, "auto (the newest good checkpoint in --output, if any), none, or a checkpoint directory");
   f.flag("from-scratch", c.from_scratch, "initialise the weights, keyed by seed, name and element");
   f.choice("preset", c.preset, {"corrected", "demo-compat"}, "demo-compat: the reference demo's arithmetic");
-  f.integer("seed", c.seed, kSeed, "of initialisation and order");
+  f.integer("seed", c.seed, kSeed, "of initialisation, order and stochastic rounding");
 }
 
 void add_spread(TrainConfig& c, List& f) {
@@ -73,8 +73,10 @@ void add_spread(TrainConfig& c, List& f) {
 
 void add_precision(TrainConfig& c, List& f) {
   f.heading("Precision and memory");
-  f.choice("dtype", c.dtype, {"fp32", "bf16"}, "bf16 has fp32 master weights, moments and accumulation");
+  f.choice("dtype", c.dtype, {"fp32", "bf16"}, "bf16 has fp32 master weights and accumulation");
   f.choice("reduce-dtype", c.reduce_dtype, {"fp32", "bf16"}, "gradients on the wire; summed once in fp32 either way");
+  f.choice("moments-dtype", c.moments_dtype, {"fp32", "bf16"},
+           "AdamW's moments; bf16, rounded stochastically, takes 4 bytes a parameter less");
   f.text("activation-checkpointing", c.activation_checkpointing,
          "none, selective (recompute norms and SwiGLU), block (keep block inputs only), every-K (every K-th block's)");
 }
@@ -205,6 +207,7 @@ void apply_preset(TrainConfig& c, std::string_view preset) {
   c.preset = preset;
   if (preset == "corrected") return;  // the defaults of the struct
   c.dtype = "bf16";
+  c.moments_dtype = "fp32";
   c.batch_size_per_device = 1;
   c.total_batch_size = 64;
   c.max_seq_length = 512;
@@ -223,8 +226,8 @@ void apply_preset(TrainConfig& c, std::string_view preset) {
 
 std::vector<std::string> changed_from_preset(const TrainConfig& config) {
   static const std::set<std::string> arithmetic = {
-      "total-batch-size", "max-seq-length", "packing",       "learning-rate", "adam-beta1",   "adam-beta2",
-      "adam-eps",         "weight-decay",   "max-grad-norm", "lr-schedule",   "warmup-ratio", "min-lr-ratio"};
+      "total-batch-size", "max-seq-length", "packing",     "learning-rate", "adam-beta1",   "adam-beta2",   "adam-eps",
+      "weight-decay",     "max-grad-norm",  "lr-schedule", "warmup-ratio",  "min-lr-ratio", "moments-dtype"};
   if (config.preset != "demo-compat") return {};
   TrainConfig preset, own = config;
   apply_preset(preset, config.preset);

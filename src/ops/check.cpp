@@ -119,8 +119,10 @@ void check_adamw(const AdamWState& state, std::span<const DecayRun> runs, const 
   const std::int64_t n = state.master.numel();
   check_flat("master", state.master, n, DType::f32);
   check_flat("grad", state.grad, n, DType::f32);
-  check_flat("m", state.m, n, DType::f32);
-  check_flat("v", state.v, n, DType::f32);
+  check_act("m", state.m);
+  check_flat("m", state.m, n, state.m.dtype);
+  check_flat("v", state.v, n, state.m.dtype);
+  if (state.m.dtype == DType::bf16) check_flat("rounding key", scalars.rounding_key, 2, DType::i32);
   if (state.copy) check_flat("copy", state.copy, n, DType::bf16);
   for (const Tensor& t : {scalars.lr, scalars.correction1, scalars.correction2, scalars.clip})
     check_flat("scalar", t, 1, DType::f32);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sherd/base/narrow.hpp"
+#include "sherd/base/rng.hpp"
 
 namespace sherd {
 
@@ -52,12 +53,8 @@ std::vector<ShardPiece> shard_pieces(const UnitLayout& layout, std::int64_t inde
 std::vector<DecayRun> decay_runs(const std::vector<ShardPiece>& pieces, float decay, bool decay_all) {
   std::vector<DecayRun> runs;
   for (const ShardPiece& p : pieces) {
-    const float d = decay_all || p.spec->decay ? decay : 0.0f;
-    const bool adjacent = !runs.empty() && runs.back().begin + runs.back().count == p.offset && runs.back().decay == d;
-    if (adjacent)
-      runs.back().count += p.count;
-    else
-      runs.push_back({p.offset, p.count, d});
+    runs.push_back({p.offset, p.count, decay_all || p.spec->decay ? decay : 0.0f, stable_hash(p.spec->name),
+                    static_cast<std::uint64_t>(p.first)});
   }
   return runs;
 }

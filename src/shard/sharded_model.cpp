@@ -24,9 +24,10 @@ void ShardedModel::take_states(const std::vector<UnitSpec>& specs, Arena& persis
     Unit unit;
     unit.layout = make_layout(spec, world);
     const std::int64_t S = div_exact(unit.layout.padded, shards());
-    for (Tensor* t : {&unit.state.master, &unit.state.m, &unit.state.v, &unit.state.grad}) {
-      *t = persistent.take(DType::f32, {S});
-    }
+    unit.state.master = persistent.take(DType::f32, {S});
+    unit.state.m = persistent.take(options_.moments_dtype, {S});
+    unit.state.v = persistent.take(options_.moments_dtype, {S});
+    unit.state.grad = persistent.take(DType::f32, {S});
     const bool rounded = options_.param_dtype != DType::f32;
     unit.state.compute = rounded ? persistent.take(options_.param_dtype, {S}) : unit.state.master;
     unit.stepped = context_.device.event("stepped " + spec.name);

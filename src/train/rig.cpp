@@ -23,6 +23,7 @@ RigOptions rig_options(const TrainConfig& c) {
   o.shard.param_dtype = dtype_from_name(c.dtype);
   o.shard.reduce_dtype = dtype_from_name(c.reduce_dtype);
   o.shard.prefetch = narrow<int>(c.prefetch);
+  o.shard.moments_dtype = dtype_from_name(c.moments_dtype);
   o.step.batch = c.batch_size_per_device;
   o.step.length = c.max_seq_length;
   o.step.accumulation = c.gradient_accumulation_steps;
@@ -33,6 +34,7 @@ RigOptions rig_options(const TrainConfig& c) {
   o.step.weight_decay = static_cast<float>(c.weight_decay);
   o.step.decay_all = c.preset == "demo-compat";
   o.step.mean_per_micro_batch = c.preset == "demo-compat";
+  o.step.seed = static_cast<std::uint64_t>(c.seed);
   o.workspace_bytes = backend_of(c.device).workspace_bytes;
   return o;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "sherd/base/narrow.hpp"
+#include "sherd/ops/rounding.hpp"
 
 namespace sherd {
 namespace {
@@ -26,6 +27,7 @@ TrainStep::TrainStep(StepContext context, const ModelConfig& config, StepOptions
       batches_(persistent.take(DType::i32, {options.accumulation, 3, options.batch, options.length})),
       scalars_(persistent.take(DType::f32, {kScalars})),
       divisors_(persistent.take(DType::f32, {options.accumulation})),
+      rounding_key_(persistent.take(DType::i32, {2})),
       pass_(context.model, context.ops, context.compute, activations, config, rope_table_, options.act,
             options.recompute, options.loss_chunk),
       host_scalars_(3),
@@ -63,6 +65,8 @@ void TrainStep::upload_scalars(std::int64_t number, std::span<const HostBatch> b
                    static_cast<float>(1 - std::pow(static_cast<double>(options_.adamw.beta1), t)),
                    static_cast<float>(1 - std::pow(static_cast<double>(options_.adamw.beta2), t))};
   context_.ops.upload(bytes_of(host_scalars_), scalars_.flat(kLearningRate, 3), context_.compute);
+  host_rounding_key_ = rounding_key(options_.seed, static_cast<std::uint64_t>(number));
+  context_.ops.upload(std::as_bytes(std::span(host_rounding_key_)), rounding_key_, context_.compute);
   context_.ops.fill(scalars_.flat(kLoss, 1), 0, context_.compute);
   std::int64_t valid = 0;
   for (const HostBatch& b : batches) valid += b.valid;
@@ -107,7 +111,8 @@ StepResult TrainStep::run(std::int64_t number, std::span<const HostBatch> batche
   model.finish_backward();
   model.gradient_squares(scalar(kSquares));
   ops.clip_factor(scalar(kSquares), options_.max_grad_norm, scalar(kNorm), scalar(kClip), compute);
-  model.adamw(options_.adamw, {scalar(kLearningRate), scalar(kCorrection1), scalar(kCorrection2), scalar(kClip)},
+  model.adamw(options_.adamw,
+              {scalar(kLearningRate), scalar(kCorrection1), scalar(kCorrection2), scalar(kClip), rounding_key_},
               options_.weight_decay, options_.decay_all);
   sum_over_world(scalar(kLoss), "loss", number, *loss_ready_, *loss_done_);
   ops.download(scalars_.flat(kLoss, 3), std::as_writable_bytes(std::span(report_)), compute);

@@ -163,6 +163,7 @@ TEST(Plan, IsTheRunsMemoryAndTrafficToTheByte) {
         spec.nodes = strategy == "hybrid" ? 2 : 1;
         spec.dtype = dtype;
         spec.recompute = recompute;
+        spec.moments_dtype = dtype;
         const RunResult r = run_training(spec);
         ++runs;
         planned += r.plan.persistent_bytes + r.plan.activation_bytes;

@@ -91,6 +91,10 @@ std::uint64_t hash_state(Rig& rig) {
   return hash;
 }
 
+double learning_rate(const RunSpec& spec, std::int64_t step) {
+  return spec.rate_falls ? 0.01 * (1 - static_cast<double>(step) / static_cast<double>(spec.steps)) : 0.01;
+}
+
 std::unique_ptr<Device> make_device(const RunSpec& spec, const cpu::WaitSite* ignored) {
   if (spec.backend == "cuda") return cuda::make_device(spec.alone ? 0 : session().rank(), {spec.debug});
   auto device = std::make_unique<cpu::Device>(spec.device);
@@ -112,6 +116,7 @@ TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(sm
   options.step.act = spec.dtype;
   options.step.recompute = spec.recompute;
   options.shard.prefetch = spec.prefetch;
+  options.shard.moments_dtype = spec.moments_dtype;
   options.step.loss_chunk = 7;
   options.workspace_bytes = backend.workspace_bytes;
   options.step.max_grad_norm = spec.max_grad_norm;
@@ -132,13 +137,16 @@ RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
   const std::int64_t vocab = small_llama(spec).vocab_size;
   RunResult result;
   result.plan = test.plan();
-  rig.initialize(42);
-  for (std::int64_t step = 0; step < spec.steps; ++step) {
+  if (spec.begin)
+    spec.begin(rig);
+  else
+    rig.initialize(42);
+  for (std::int64_t step = spec.first_step; step < spec.steps; ++step) {
     const Traffic shard = rig.mesh().shard->traffic(), replicate = rig.mesh().replicate->traffic(),
                   world = rig.mesh().world->traffic();
-    const std::vector<HostBatch> batches =
-        batches_of(spec, step, rig.mesh().world->rank(), rig.mesh().world->size(), vocab);
-    const StepResult r = rig.step().run(step, batches, 0.01);
+    const std::vector<HostBatch> batches = batches_of(spec, spec.repeat > 0 ? step % spec.repeat : step,
+                                                      rig.mesh().world->rank(), rig.mesh().world->size(), vocab);
+    const StepResult r = rig.step().run(step, batches, learning_rate(spec, step));
     rig.comm().synchronize();  // the gathers for the next step count, too
     result.losses.push_back(r.loss);
     result.norms.push_back(r.grad_norm);
@@ -146,6 +154,7 @@ RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
     result.replicate = rig.mesh().replicate->traffic() - replicate;
     result.world = rig.mesh().world->traffic() - world;
   }
+  if (spec.end) spec.end(rig);
   const std::vector<HostBatch> held_out =
       batches_of(spec, 999, rig.mesh().world->rank(), rig.mesh().world->size(), vocab);
   std::size_t next = 0;

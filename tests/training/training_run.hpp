@@ -1,6 +1,7 @@
 #pragma once
 // A small training run for tests: a Llama with shapes that no world size divides, on batches that are functions of
 // (step, sequence), over any mesh that this job's ranks can form.
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,12 +25,18 @@ struct RunSpec {
   bool aligned = false;  // widths that fill 16 bytes and tensor cores, instead of odd ones
   DType dtype = DType::f32;
   DType reduce_dtype = DType::f32;
+  DType moments_dtype = DType::f32;
   int prefetch = 1;
   Recompute recompute{Recompute::Mode::none, 1};
   std::string backend = "cpu";
   cpu::Options device{};       // of the CPU's
   bool debug = false;          // of CUDA's: wait after every op
   float max_grad_norm = 0.5f;  // clips the first steps, not the later ones
+  std::int64_t first_step = 0;
+  bool rate_falls = false;          // the learning rate: to zero at the end, instead of being constant
+  std::int64_t repeat = 0;          // steps after which the same batches come again, to be learnt by heart; 0: never
+  std::function<void(Rig&)> begin;  // instead of initialisation
+  std::function<void(Rig&)> end;    // after the last step
 };
 
 struct RunResult {
@@ -50,7 +57,7 @@ class TestRig {
   explicit TestRig(const RunSpec& spec, const cpu::WaitSite* ignored = nullptr);
   Rig& rig() { return *rig_; }
   const TrainingPlan& plan() const { return plan_; }
-  const Device& device() const { return *device_; }
+  Device& device() { return *device_; }
 
  private:
   ModelConfig config_;  // the rig refers to it

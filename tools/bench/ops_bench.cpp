@@ -162,16 +162,16 @@ void cross_entropy(benchmark::State& state) {
   b.run(6.0 * kN * kC * kV, 0, [&] { b.ops->linear_cross_entropy(a, *b.stream); });
 }
 
-void adamw(benchmark::State& state) {
+void adamw(benchmark::State& state, DType moments) {
   Bench b(state);
   const std::int64_t kS = 20'000'000;
   const auto scalar = [&] { return b.tensor(DType::f32, {1}); };
-  const AdamWState s{b.zeros(DType::f32, {kS}), b.zeros(DType::f32, {kS}), b.zeros(DType::f32, {kS}),
-                     b.zeros(DType::f32, {kS}), b.act == DType::bf16 ? b.zeros(b.act, {kS}) : Tensor{}};
-  const AdamWScalars scalars{scalar(), scalar(), scalar(), scalar()};
+  const AdamWState s{b.zeros(DType::f32, {kS}), b.zeros(DType::f32, {kS}), b.zeros(moments, {kS}),
+                     b.zeros(moments, {kS}), b.act == DType::bf16 ? b.zeros(b.act, {kS}) : Tensor{}};
+  const AdamWScalars scalars{scalar(), scalar(), scalar(), scalar(), b.zeros(DType::i32, {2})};
   const std::vector<DecayRun> runs{{0, kS, 0.1f}};
-  b.run(0, (b.act == DType::bf16 ? 30.0 : 28.0) * static_cast<double>(kS),
-        [&] { b.ops->adamw(s, runs, {}, scalars, *b.stream); });
+  const double bytes = (b.act == DType::bf16 ? 14.0 : 12.0) + 4.0 * static_cast<double>(size_of(moments));
+  b.run(0, bytes * static_cast<double>(kS), [&] { b.ops->adamw(s, runs, {}, scalars, *b.stream); });
 }
 
 void squared_norm(benchmark::State& state) {
@@ -209,7 +209,8 @@ void add_all() {
   add("embedding", [](State& s) { embedding(s, false); });
   add("embedding_grad", [](State& s) { embedding(s, true); });
   add("linear_cross_entropy", cross_entropy);
-  add("adamw", adamw);
+  add("adamw", [](State& s) { adamw(s, DType::f32); });
+  add("adamw/moments_bf16", [](State& s) { adamw(s, DType::bf16); });
   add("squared_norm", squared_norm);
 }
 

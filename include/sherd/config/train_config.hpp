@@ -15,7 +15,7 @@ struct TrainConfig {
   std::string resume = "auto";       // auto: newest good checkpoint in output, if any; none; or a checkpoint directory
   bool from_scratch = false;         // initialise the weights, keyed by seed, name and element
   std::string preset = "corrected";  // corrected | demo-compat: the reference demo's arithmetic
-  std::int64_t seed = 42;            // of initialisation and order
+  std::int64_t seed = 42;            // of initialisation, order and stochastic rounding
 
   // --- how it is spread ---
   std::string sharding = "full";  // none (DDP) | full (ZeRO-3, FSDP) | hybrid (sharded in a node, replicated across)
@@ -27,8 +27,9 @@ struct TrainConfig {
   double comm_timeout = 300;      // seconds a collective may wait before the job ends and names who is missing
 
   // --- precision and memory ---
-  std::string dtype = "bf16";         // fp32 | bf16 (with fp32 master weights, moments and accumulation)
-  std::string reduce_dtype = "fp32";  // gradients on the wire: fp32 | bf16 (summed once in fp32 either way)
+  std::string dtype = "bf16";          // fp32 | bf16 (with fp32 master weights and accumulation)
+  std::string reduce_dtype = "fp32";   // gradients on the wire: fp32 | bf16 (summed once in fp32 either way)
+  std::string moments_dtype = "fp32";  // of AdamW: fp32 | bf16 (rounded stochastically; 4 bytes a parameter less)
   std::string activation_checkpointing = "selective";  // none | selective | block | every-K
 
   // --- the batch ---

@@ -33,27 +33,31 @@ struct Heads {
   std::int64_t packed() const { return (query + 2 * kv) * dim; }
 };
 
-/// A run of one flat vector with one weight decay: pieces of parameters (norm gains usually have none).
+/// A run of one flat vector: elements of one parameter, with its weight decay (norm gains usually have none) and what
+/// their draws are keyed by.
 struct DecayRun {
   std::int64_t begin = 0, count = 0;
   float decay = 0;
+  std::uint64_t name_hash = 0, first = 0;  // of the parameter; the element of it that lies at `begin`
 };
 
 /// AdamW, Loshchilov & Hutter, arXiv:1711.05101, as in torch.optim.AdamW.
 struct AdamWHyper {
   float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
 };
-/// Device scalars (1) f32 of one step.
+/// Device scalars of one step, (1) f32 but for the last.
 struct AdamWScalars {
   Tensor lr;           // learning rate
   Tensor correction1;  // 1 - beta1^t
   Tensor correction2;  // 1 - beta2^t
   Tensor clip;         // factor on the gradient, from clip_factor
+  // (2) i32 = rounding_key of ops/rounding.hpp, for moments in bf16; else it may be null.
+  Tensor rounding_key{};
 };
 struct AdamWState {
   Tensor master;  // (S) f32, updated
   Tensor grad;    // (S) f32
-  Tensor m, v;    // (S) f32, updated
+  Tensor m, v;    // (S) f32, or both bf16, updated
   Tensor copy;    // (S) bf16 = rounded master, or null when parameters are stored in f32 (then they are the master)
 };
 
@@ -134,7 +138,8 @@ class Ops {
 
   // --- optimizer (ops/*/adamw.*) ------------------------------------------------------------------------------------
   /// g = clip grad; m, v, master updated; master -= lr (decay master + (m / c1) / (sqrt(v / c2) + eps)).
-  /// Elements outside `runs` (padding) are left alone.
+  /// Elements outside `runs` (padding) are left alone. Arithmetic is f32; moments in bf16 are rounded stochastically
+  /// when they are stored (ops/rounding.hpp), by bits that depend on key, parameter and element only.
   virtual void adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWHyper& hyper,
                      const AdamWScalars& scalars, Stream& s) = 0;
   /// out (1) f32 += sum of squares of x (f32 or bf16), summed in f64.

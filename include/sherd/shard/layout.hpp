@@ -42,7 +42,7 @@ struct ShardPiece {
 /// The pieces of shard `index` of `shards`, in order. Padding belongs to no piece.
 std::vector<ShardPiece> shard_pieces(const UnitLayout& layout, std::int64_t index, std::int64_t shards);
 
-/// The pieces as runs of equal weight decay, for AdamW.
+/// The pieces as runs for AdamW: each with its weight decay, its parameter and the first of its elements.
 std::vector<DecayRun> decay_runs(const std::vector<ShardPiece>& pieces, float decay, bool decay_all);
 
 }  // namespace sherd

@@ -38,15 +38,17 @@ struct ShardContext {
 };
 
 struct ShardOptions {
-  DType param_dtype = DType::f32;   // of gathered parameters; bf16 keeps an fp32 master beside
-  DType reduce_dtype = DType::f32;  // of gradients on the wire
-  int prefetch = 1;                 // units that travel ahead; slots per size class = prefetch + 1
+  DType param_dtype = DType::f32;    // of gathered parameters; bf16 keeps an fp32 master beside
+  DType reduce_dtype = DType::f32;   // of gradients on the wire
+  int prefetch = 1;                  // units that travel ahead; slots per size class = prefetch + 1
+  DType moments_dtype = DType::f32;  // of AdamW's m and v; bf16 is rounded stochastically
 };
 
 /// The persistent tensors of one unit's shard (S = U / F). `compute` is `master` itself when parameters are f32.
 struct UnitState {
-  Tensor master, m, v, grad;  // (S) f32
-  Tensor compute;             // (S) param_dtype, what is gathered
+  Tensor master, grad;  // (S) f32
+  Tensor m, v;          // (S) moments_dtype
+  Tensor compute;       // (S) param_dtype, what is gathered
 };
 
 class ShardedModel {

@@ -1,6 +1,6 @@
 #pragma once
 // Parameters and optimizer state between the sharded model and files: each rank moves the pieces of its own shards,
-// through one bounded buffer.
+// through one bounded buffer. Files hold f32, whatever the dtype of the moments.
 #include <string>
 
 #include "sherd/io/checkpoint.hpp"
@@ -12,7 +12,7 @@ namespace sherd {
 constexpr std::int64_t kTransferElements = std::int64_t{1} << 18;
 
 /// Reads the masters, and the moments too if `moments`, of this rank's shards; then rounds the masters to what is
-/// gathered. Shapes that differ from the model's are bad_input.
+/// gathered. Moments in bf16 are rounded to nearest. Shapes that differ from the model's are bad_input.
 /// `where` names the source in messages.
 void load_state(Rig& rig, ParamSource& from, const std::string& where, bool moments);
 

@@ -22,6 +22,7 @@ struct StepOptions {
   float weight_decay = 0.01f;
   bool decay_all = false;             // also norm gains (the reference demo)
   bool mean_per_micro_batch = false;  // the reference demo's loss: the mean of micro-batch means, not of tokens
+  std::uint64_t seed = 42;            // of stochastic rounding, where moments are bf16
 };
 
 struct StepContext {
@@ -60,11 +61,13 @@ class TrainStep {
   StepContext context_;
   StepOptions options_;
   Tensor rope_table_;
-  Tensor batches_;   // (A, 3, B, T) i32: tokens, targets, doc_start
-  Tensor scalars_;   // (7) f32, in the order of the enum in step.cpp
-  Tensor divisors_;  // (A) f32
+  Tensor batches_;       // (A, 3, B, T) i32: tokens, targets, doc_start
+  Tensor scalars_;       // (7) f32, in the order of the enum in step.cpp
+  Tensor divisors_;      // (A) f32
+  Tensor rounding_key_;  // (2) i32, the step's
   Pass pass_;
   std::vector<float> host_scalars_, host_divisors_;
+  std::array<std::uint32_t, 2> host_rounding_key_{};
   std::array<float, 3> report_{};  // loss, squares, norm
   std::unique_ptr<Event> divisor_ready_, divisor_done_, loss_ready_, loss_done_;
 };

@@ -1,9 +1,13 @@
-// AdamW, Loshchilov & Hutter, arXiv:1711.05101, in one pass over memory: 16 bytes read and 12 or 14 written per
-// element. The gradient norm (4 bytes read per element, sums in f64) and the clip factor.
+// AdamW, Loshchilov & Hutter, arXiv:1711.05101, in one pass over memory: per element 16 bytes read and 12 or 14
+// written, 4 less each way with moments in bf16. The gradient norm (4 bytes read per element, sums in f64) and the clip
+// factor.
+#include <bit>
+
 #include "elementwise.cuh"
 #include "ops.hpp"
 #include "reduce.cuh"
 #include "sherd/ops/check.hpp"
+#include "sherd/ops/rounding.hpp"
 
 namespace sherd::cuda {
 namespace {
@@ -12,30 +16,108 @@ constexpr int kRunsPerLaunch = 64;  // runs travel as a kernel's argument, of at
 struct Runs {
   DecayRun at[kRunsPerLaunch];
 };
+struct Scalars {
+  const float *lr, *correction1, *correction2, *clip;
+  const std::uint32_t* rounding_key;  // (2); null with moments in f32
+};
+
+/// The state as typed elements; M is float or bf16.
+template <class M>
 struct Vectors {
-  float *master, *m, *v;
+  float* master;
+  M *m, *v;
   const float* grad;
   bf16* copy;  // null: parameters are stored in f32
 };
-struct Scalars {
-  const float *lr, *correction1, *correction2, *clip;
-};
 
-/// Grid: y the run, x over its elements, one at a time: a warp reads 128 bytes of each vector, which is whole lines.
-/// Deterministic; no sums.
-__global__ void adamw_kernel(Vectors p, Runs runs, AdamWHyper hyper, Scalars scalars) {
+constexpr int kGroup = kRoundingGroup;  // elements of a thread
+
+/// Elements at to at + 3 of all vectors, as far as `inside` says that they are the run's.
+template <class M>
+struct Group {
+  Pack<float, kGroup> master, grad;
+  Pack<M, kGroup> m, v;
+  Pack<bf16, kGroup> copy;
+};
+template <class M>
+__device__ void load_group(const Vectors<M>& p, std::int64_t at, bool packed, unsigned inside, Group<M>& group) {
+  if (packed) {
+    group.master = load<kGroup>(p.master + at);
+    group.grad = load<kGroup>(p.grad + at);
+    group.m = load<kGroup>(p.m + at);
+    group.v = load<kGroup>(p.v + at);
+    return;
+  }
+  for (int j = 0; j < kGroup; ++j) {
+    const bool own = (inside >> j & 1u) != 0;
+    group.master.at[j] = own ? p.master[at + j] : 0.0f;
+    group.grad.at[j] = own ? p.grad[at + j] : 0.0f;
+    group.m.at[j] = own ? p.m[at + j] : M{};
+    group.v.at[j] = own ? p.v[at + j] : M{};
+  }
+}
+template <class M>
+__device__ void store_group(const Vectors<M>& p, std::int64_t at, bool packed, unsigned inside, const Group<M>& group) {
+  if (packed) {
+    store<kGroup>(p.master + at, group.master);
+    store<kGroup>(p.m + at, group.m);
+    store<kGroup>(p.v + at, group.v);
+    if (p.copy != nullptr) store<kGroup>(p.copy + at, group.copy);
+    return;
+  }
+  for (int j = 0; j < kGroup; ++j) {
+    if ((inside >> j & 1u) == 0) continue;
+    p.master[at + j] = group.master.at[j];
+    p.m[at + j] = group.m.at[j];
+    p.v[at + j] = group.v.at[j];
+    if (p.copy != nullptr) p.copy[at + j] = group.copy.at[j];
+  }
+}
+
+/// f32 as it is; bf16 rounded by 16 random bits.
+template <class M>
+__device__ M stored(float x, [[maybe_unused]] std::uint32_t random) {
+  if constexpr (sizeof(M) == sizeof(float)) {
+    return x;
+  } else {
+    M out;
+    out.bits = round_stochastically(std::bit_cast<std::uint32_t>(x), random);
+    return out;
+  }
+}
+
+/// Grid: y the run, x over its groups of four elements of the parameter, which share a draw: packs of 16 bytes (8 of
+/// bf16), wherever the shard holds a whole group where packs may lie (aligned). Deterministic; no sums.
+template <class M>
+__global__ void adamw_kernel(Vectors<M> p, bool aligned, Runs runs, AdamWHyper hyper, Scalars scalars) {
   const DecayRun run = runs.at[blockIdx.y];
   const float lr = *scalars.lr, clip = *scalars.clip, keep = 1.0f - lr * run.decay;
   const float rate = lr / *scalars.correction1, root = 1.0f / sqrtf(*scalars.correction2);
-  for (std::int64_t i = run.begin + global_thread(); i < run.begin + run.count; i += grid_threads()) {
-    const float g = clip * p.grad[i];
-    const float m = p.m[i] + (1.0f - hyper.beta1) * (g - p.m[i]);
-    const float v = hyper.beta2 * p.v[i] + (1.0f - hyper.beta2) * g * g;
-    const float w = keep * p.master[i] - rate * m / (sqrtf(v) * root + hyper.eps);
-    p.m[i] = m;
-    p.v[i] = v;
-    p.master[i] = w;
-    if (p.copy != nullptr) p.copy[i] = from_f32<bf16>(w);
+  PhiloxKey key{{0, 0}, run.name_hash};
+  if (sizeof(M) < sizeof(float)) key.key = {scalars.rounding_key[0], scalars.rounding_key[1]};
+  const auto before = static_cast<std::int64_t>(run.first % kGroup);  // elements of the first group that others hold
+  const std::int64_t end = before + run.count, origin = run.begin - before;
+  for (std::int64_t i = global_thread(); i * kGroup < end; i += grid_threads()) {
+    unsigned inside = 0;
+    for (int j = 0; j < kGroup; ++j)
+      if (i * kGroup + j >= before && i * kGroup + j < end) inside |= 1u << j;
+    const std::int64_t at = origin + i * kGroup;
+    const bool packed = aligned && inside == 15u && at % kGroup == 0;
+    std::array<std::uint32_t, 4> words{};
+    if constexpr (sizeof(M) < sizeof(float)) words = key.draw(run.first / kGroup + static_cast<std::uint64_t>(i));
+    Group<M> e;
+    load_group(p, at, packed, inside, e);
+    for (int j = 0; j < kGroup; ++j) {
+      const float g = clip * e.grad.at[j], was = to_f32(e.m.at[j]);
+      const float m = was + (1.0f - hyper.beta1) * (g - was);
+      const float v = hyper.beta2 * to_f32(e.v.at[j]) + (1.0f - hyper.beta2) * g * g;
+      const float w = keep * e.master.at[j] - rate * m / (sqrtf(v) * root + hyper.eps);
+      e.m.at[j] = stored<M>(m, bits_for_m(words[static_cast<std::size_t>(j)]));
+      e.v.at[j] = stored<M>(v, bits_for_v(words[static_cast<std::size_t>(j)]));
+      e.master.at[j] = w;
+      e.copy.at[j] = from_f32<bf16>(w);
+    }
+    store_group(p, at, packed, inside, e);
   }
 }
 
@@ -78,9 +160,11 @@ float* floats(const Tensor& t) {
 void OpsImpl::adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWHyper& hyper,
                     const AdamWScalars& scalars, Stream& s) {
   check_adamw(state, runs, scalars);
-  const Vectors vectors{floats(state.master), floats(state.m), floats(state.v), floats(state.grad),
-                        reinterpret_cast<bf16*>(state.copy.data)};
-  const Scalars at{floats(scalars.lr), floats(scalars.correction1), floats(scalars.correction2), floats(scalars.clip)};
+  bool aligned = true;
+  for (const Tensor& t : {state.master, state.m, state.v, state.grad, state.copy})
+    aligned = aligned && reinterpret_cast<std::uintptr_t>(t.data) % 16 == 0;
+  const Scalars at{floats(scalars.lr), floats(scalars.correction1), floats(scalars.correction2), floats(scalars.clip),
+                   reinterpret_cast<const std::uint32_t*>(scalars.rounding_key.data)};
   while (!runs.empty()) {
     const std::size_t count = std::min<std::size_t>(runs.size(), kRunsPerLaunch);
     Runs some{};
@@ -89,9 +173,15 @@ void OpsImpl::adamw(const AdamWState& state, std::span<const DecayRun> runs, con
       some.at[i] = runs[i];
       longest = std::max(longest, runs[i].count);
     }
-    Grid grid = element_grid(longest);
+    Grid grid = element_grid(div_up(longest, kGroup) + 1);  // a run may begin and end within a group
     grid.y = static_cast<std::int64_t>(count);
-    launch(s, "adamw", &adamw_kernel, grid, vectors, some, hyper, at);
+    with_float_type(state.m.dtype, [&](auto type) {
+      using M = decltype(type);
+      const Vectors<M> vectors{floats(state.master), reinterpret_cast<M*>(state.m.data),
+                               reinterpret_cast<M*>(state.v.data), floats(state.grad),
+                               reinterpret_cast<bf16*>(state.copy.data)};
+      launch(s, "adamw", &adamw_kernel<M>, grid, vectors, aligned, some, hyper, at);
+    });
     runs = runs.subspan(count);
   }
 }

@@ -125,14 +125,19 @@ TEST(Preset, SaysWhatIsNoLongerTheDemos) {
   c.learning_rate = 3e-3;
   c.seed = 7;  // no arithmetic
   EXPECT_EQ(changed_from_preset(c), std::vector<std::string>{"learning-rate: 1e-05 and 0.003"});
+  apply_preset(c, "demo-compat");
+  c.moments_dtype = "bf16";
+  EXPECT_EQ(changed_from_preset(c), std::vector<std::string>{"moments-dtype: fp32 and bf16"});
 }
 
 TEST(Preset, DemoCompatIsTheReferenceDemosArithmetic) {
   TrainConfig c;
   c.max_seq_length = 9;
+  c.moments_dtype = "bf16";
   apply_preset(c, "demo-compat");
   EXPECT_EQ(c.preset, "demo-compat");
   EXPECT_EQ(c.dtype, "bf16");
+  EXPECT_EQ(c.moments_dtype, "fp32");
   EXPECT_EQ(c.max_seq_length, 512);
   EXPECT_FALSE(c.packing);
   EXPECT_EQ(c.total_batch_size, 64);

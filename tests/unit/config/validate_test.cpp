@@ -73,6 +73,7 @@ TEST(Validate, RangesAndChoices) {
   refuses(&TrainConfig::device, "tpu", "device");
   refuses(&TrainConfig::preset, "fast", "preset");
   refuses(&TrainConfig::activation_checkpointing, "some", "activation-checkpointing is \"some\"");
+  refuses(&TrainConfig::moments_dtype, "fp16", "moments-dtype is \"fp16\"; fp32 or bf16 is expected");
 }
 
 TEST(Validate, ActivationCheckpointing) {

@@ -59,6 +59,22 @@ TEST(TrainingPlan, HoldsEighteenBytesAParameterOverTheShardGroup) {
   EXPECT_NEAR(persistent("none", 64, 8), 18 * kParameters, 0.01 * 18 * kParameters);
 }
 
+TEST(TrainingPlan, HoldsFourBytesAParameterLessWithMomentsInBf16) {
+  const auto persistent = [](const char* moments_dtype, int ranks) {
+    TrainConfig config;
+    config.moments_dtype = moments_dtype;
+    config.gradient_accumulation_steps = 1;
+    return static_cast<double>(plan_training(code_llama(), rig_options(config), [&](Arena& a) {
+                                 return Mesh::planned(NodeMap::even(ranks, 1), {}, a);
+                               }).persistent_bytes);
+  };
+  for (const int ranks : {1, 8}) {
+    const double less = (persistent("fp32", ranks) - persistent("bf16", ranks)) * ranks;
+    EXPECT_GE(less, 4 * kParameters);
+    EXPECT_LT(less, 4 * kParameters * 1.0001);  // padding has moments, too
+  }
+}
+
 TEST(TrainingPlan, HoldsTheWorkspaceOfTheBackend) {
   const auto persistent = [](std::int64_t workspace_bytes) {
     TrainConfig config;

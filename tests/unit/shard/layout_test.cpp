@@ -6,6 +6,8 @@
 #include <map>
 #include <numeric>
 
+#include "sherd/base/rng.hpp"
+
 namespace sherd {
 namespace {
 
@@ -120,20 +122,37 @@ std::vector<std::string> texts(const std::vector<DecayRun>& runs) {
   return all;
 }
 
-TEST(DecayRuns, JoinPiecesThatTouchAndSpareGains) {
-  const UnitLayout layout = make_layout(odd_unit(), 1);
-  const std::vector<ShardPiece> whole = shard_pieces(layout, 0, 1);
-  EXPECT_EQ(texts(decay_runs(whole, 0.5f, false)),
-            (std::vector<std::string>{"0+5: 0", "128+49: 0.5", "256+21: 0.5", "384+66: 0.5"}));
-  EXPECT_EQ(texts(decay_runs(whole, 0.5f, true)),
-            (std::vector<std::string>{"0+5: 0.5", "128+49: 0.5", "256+21: 0.5", "384+66: 0.5"}));
+/// The identity of every element of a unit, at its place in the flat vector, as its shards' runs tell it.
+std::map<std::int64_t, std::pair<std::uint64_t, std::uint64_t>> identities(const UnitLayout& layout,
+                                                                           std::int64_t shards) {
+  std::map<std::int64_t, std::pair<std::uint64_t, std::uint64_t>> all;
+  for (std::int64_t shard = 0; shard < shards; ++shard)
+    for (const DecayRun& run : decay_runs(shard_pieces(layout, shard, shards), 0.5f, false))
+      for (std::int64_t i = 0; i < run.count; ++i)
+        all[shard * (layout.padded / shards) + run.begin + i] = {run.name_hash,
+                                                                 run.first + static_cast<std::uint64_t>(i)};
+  return all;
 }
 
-TEST(DecayRuns, DoNotJoinGainsToMatrices) {
+TEST(DecayRuns, AreOnePerPieceAndSpareGains) {
   const UnitLayout layout = make_layout({"unit", {gain("norm", 128), matrix("a", 1, 3)}}, 1);
   EXPECT_EQ(texts(decay_runs(shard_pieces(layout, 0, 1), 0.5f, false)),
             (std::vector<std::string>{"0+128: 0", "128+3: 0.5"}));
-  EXPECT_EQ(texts(decay_runs(shard_pieces(layout, 0, 1), 0.5f, true)), (std::vector<std::string>{"0+131: 0.5"}));
+  EXPECT_EQ(texts(decay_runs(shard_pieces(layout, 0, 1), 0.5f, true)),
+            (std::vector<std::string>{"0+128: 0.5", "128+3: 0.5"}));
+  EXPECT_EQ(decay_runs(shard_pieces(make_layout(odd_unit(), 1), 0, 1), 0.5f, false).size(), 7u);
+}
+
+TEST(DecayRuns, NameEveryElementAlikeUnderAnySharding) {
+  const auto expected = identities(make_layout(odd_unit(), 1), 1);
+  EXPECT_EQ(expected.size(), 5u + 21 + 14 + 14 + 21 + 33 + 33);
+  EXPECT_EQ(expected.at(0), std::pair(stable_hash("norm"), std::uint64_t{0}));
+  EXPECT_EQ(expected.at(128 + 21 + 3), std::pair(stable_hash("k"), std::uint64_t{3}));
+  for (const std::int64_t world : {2, 3, 4, 6, 12}) {
+    const UnitLayout layout = make_layout(odd_unit(), world);
+    EXPECT_EQ(identities(layout, 1), expected);
+    EXPECT_EQ(identities(layout, world), expected);
+  }
 }
 
 }  // namespace
