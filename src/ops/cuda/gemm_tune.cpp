@@ -40,7 +40,7 @@ std::string OpsImpl::choose_algorithms(std::span<const ProductKey> products, std
   const std::size_t from_checkpoint = table.all().size();
 
   const std::filesystem::path path = gemm_cache_path(target);
-  GemmTable cached = table_of(read_gemm_cache(path), path.string(), target);
+  GemmTable cached = table_of(read_cache(path), path.string(), target);
   adopt(table, cached, products);
   const std::size_t from_cache = table.all().size() - from_checkpoint;
 
@@ -51,7 +51,7 @@ std::string OpsImpl::choose_algorithms(std::span<const ProductKey> products, std
     const GemmTable found = search_products(missing, scratch, products_workspace_, s);
     table.merge(found);
     cached.merge(found);
-    if (!found.all().empty()) write_gemm_cache(path, cached.text(target));
+    if (!found.all().empty()) write_cache(path, cached.text(target));
   }
   log::info("products: {} shapes; algorithms of {} from the checkpoint, {} from {}, {} searched now", products.size(),
             from_checkpoint, from_cache, path.empty() ? "no cache" : path.string(),
