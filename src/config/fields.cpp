@@ -75,6 +75,8 @@ void add_precision(TrainConfig& c, List& f) {
   f.heading("Precision and memory");
   f.choice("dtype", c.dtype, {"fp32", "bf16"}, "bf16 has fp32 master weights, moments and accumulation");
   f.choice("reduce-dtype", c.reduce_dtype, {"fp32", "bf16"}, "gradients on the wire; summed once in fp32 either way");
+  f.choice("attention", c.attention, {"own", "auto"},
+           "own kernels; auto: cuDNN's in bf16 on a GPU, where a test when the run starts finds it right and faster");
   f.text("activation-checkpointing", c.activation_checkpointing,
          "none, selective (recompute norms and SwiGLU), block (keep block inputs only), every-K (every K-th block's)");
 }

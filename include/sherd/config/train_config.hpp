@@ -29,6 +29,7 @@ struct TrainConfig {
   // --- precision and memory ---
   std::string dtype = "bf16";         // fp32 | bf16 (with fp32 master weights, moments and accumulation)
   std::string reduce_dtype = "fp32";  // gradients on the wire: fp32 | bf16 (summed once in fp32 either way)
+  std::string attention = "own";  // own (our kernels) | auto (cuDNN's where the run's start shows it right and faster)
   std::string activation_checkpointing = "selective";  // none | selective | block | every-K
 
   // --- the batch ---

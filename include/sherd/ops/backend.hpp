@@ -12,6 +12,8 @@ struct Backend {
   std::string_view name;             // as in --device: "cpu", "cuda"
   std::int64_t workspace_bytes = 0;  // of the slab that make_ops is given (f32, flat), from the persistent arena
   std::unique_ptr<Ops> (*make_ops)(Tensor workspace) = nullptr;  // usage error if this build has no such backend
+  /// Of the slab for attention by a library, with batches of (B, T); null: this backend knows no such library.
+  std::int64_t (*attention_slab_bytes)(std::int64_t batch, std::int64_t length, Heads heads) = nullptr;
 };
 
 /// Of --device: "cuda" has its own, anything else is the CPU's.
