@@ -93,7 +93,7 @@ mv "$work/bin/nvidia-smi" "$work/real-smi"
 stand_in bin/nvidia-smi 'echo "No devices were found"; exit 6'
 check --bundle bundle
 expect "no GPU: exit 0" is $code 0
-expect "no GPU: every check is skipped by name" is "$(grep -c '^gpu_check: skipped ' "$work/said")" 10
+expect "no GPU: every check is skipped by name" is "$(grep -c '^gpu_check: skipped ' "$work/said")" 11
 for name in test.cuda_test test.cuda_ranks.ranks2 train.cuda.bf16 ranks.4 memcheck.cuda_test racecheck.cuda_test; do
   expect "no GPU: $name among them" says "^gpu_check: skipped  $name  "
 done
@@ -110,7 +110,7 @@ mv "$work/real-smi" "$work/bin/nvidia-smi"
 anew
 check --bundle bundle
 expect "with a GPU: exit 0" is $code 0
-expect "with a GPU: all passed" is "$(json 'r["passed"], r["failed"], r["skipped"], r["left"]')" "(12, 0, 0, 0)"
+expect "with a GPU: all passed" is "$(json 'r["passed"], r["failed"], r["skipped"], r["left"]')" "(13, 0, 0, 0)"
 expect "the device" is "$(json '" ".join(r["device"].values())')" "NVIDIA Fake 580.1 13.0 81559 MiB 9.0"
 expect "the versions" is "$(json '"sherd 9.9" in r["versions"], "compute-sanitizer 2025.3" in r["versions"]')" "(True, True)"
 expect "a test's figures" is "$(json 'c["test.cuda_test"]["figure"], c["test.cuda_test"]["figures"]')" \
@@ -121,7 +121,8 @@ expect "the losses' difference" is "$(json '0.0039 < c["train.cuda.bf16"]["figur
   "(True, 0.02)"
 expect "that of four ranks" is "$(json '3e-6 < c["ranks.4"]["figure"] < 5e-6, c["ranks.4"]["limit"]')" "(True, 1e-05)"
 expect "the CPU's and the GPU's runs differ in the device alone" is \
-  "$(grep 'sherd train.*bf16' "$work/calls" | sed 's/--device [a-z]*//; s/--output [^ ]*//' | sort -u | wc -l)" 1
+  "$(grep 'sherd train.*bf16' "$work/calls" | grep -v attention | sed 's/--device [a-z]*//; s/--output [^ ]*//' | sort -u | wc -l)" 1
+expect "cuDNN's attention may compete once" is "$(calls 'sherd train .*--device cuda --dtype bf16 .* --attention auto$')" 1
 expect "a table" says '^\| train.cuda.bf16 \| pass \| [0-9.]+ \| 0.004 relative difference .* \| 2e-2 \|'
 expect "the sanitizers in one row each" says '^\| memcheck: the others \| pass \| \| 2 suites without errors'
 
