@@ -131,14 +131,14 @@ expect "the sanitizers in one row each" says '^\| memcheck: the others \| pass \
 check --bundle bundle
 expect "a second call: exit 0" is $code 0
 expect "a second call repeats nothing" is "$(calls -e 'cuda_test' -e 'sherd train')" 0
-expect "and reports the same" is "$(json 'r["passed"]')" 12
+expect "and reports the same" is "$(json 'r["passed"]')" 13
 rm "$work/out/checks/ranks.2"
 check --bundle bundle
 expect "a check whose file was removed is repeated" is "$(calls 'sherd train')" 1
 : >"$work/calls"
 rm -rf "$work/out/checks" "$work/out/logs" "$work/out/losses"
 check --bundle bundle
-expect "gpu_check.tar.gz alone is gone on from" is "$(calls -e 'cuda_test' -e 'sherd train'), $(json 'r["passed"]')" "0, 12"
+expect "gpu_check.tar.gz alone is gone on from" is "$(calls -e 'cuda_test' -e 'sherd train'), $(json 'r["passed"]')" "0, 13"
 settings=(FAKE= GPU_NAME=Other)
 check --bundle bundle
 expect "another GPU: starts anew" says 'another GPU, driver or program: starting anew'
@@ -199,7 +199,7 @@ expect "compute-sanitizer refuses the device: skipped" is "$code $(json 'c["memc
 anew
 tar -czf "$work/b.tar.gz" -C "$work" bundle
 check --bundle b.tar.gz
-expect "an archive: exit 0" is "$code $(json 'r["program"], r["passed"]')" "0 ('bundle', 12)"
+expect "an archive: exit 0" is "$code $(json 'r["program"], r["passed"]')" "0 ('bundle', 13)"
 anew
 stand_in bin/cmake ':'
 mkdir -p "$work/build/src/app"
