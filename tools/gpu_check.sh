@@ -175,6 +175,7 @@ make_plan() {
   while IFS=$'\t' read -r name _ words; do plan "test.$name" check_test "$name" "$words"; done <<<"$tests"
   plan train.cpu.bf16 check_train cpu.bf16 - - 1 cpu bf16 50
   plan train.cuda.bf16 check_train cuda.bf16 cpu.bf16 2e-2 1 cuda bf16 50
+  plan train.cuda.attention check_train cuda.attention cpu.bf16 2e-2 1 cuda bf16 50 --attention auto
   plan ranks.1 check_train ranks.1 - - 1 cuda fp32 20
   plan ranks.2 check_train ranks.2 ranks.1 1e-5 2 cuda fp32 20
   plan ranks.4 check_train ranks.4 ranks.1 1e-5 4 cuda fp32 20

@@ -41,6 +41,11 @@ std::vector<Change> changes(Change c) {
     c.flags += " --prefetch 1";
     add();
   }
+  if (rig_options(c.config).attention_slab_bytes != nullptr) {
+    c.config.attention = "own";
+    c.flags += " --attention own";
+    add();
+  }
   const std::string flags = c.flags, kept = c.config.activation_checkpointing;
   constexpr std::array kLadder = {"none", "selective", "block"};
   const auto now = std::find(kLadder.begin(), kLadder.end(), kept);

@@ -46,6 +46,17 @@ void log_machine(const Machine& machine, const Mesh& mesh) {
   }
 }
 
+/// What a step computes, as algorithms are chosen for it. `documents`: the most of one row.
+AlgorithmNeeds needs_of(const PlannedOps& ops, const RigOptions& options, std::int64_t documents) {
+  AlgorithmNeeds needs{{ops.products.begin(), ops.products.end()}, {}};
+  if (options.attention_slab_bytes == nullptr) return needs;
+  for (AttentionKey key : ops.attentions) {
+    key.documents = documents == 1 ? 0 : key.batch * documents;
+    needs.attentions.push_back(key);
+  }
+  return needs;
+}
+
 }  // namespace
 
 int train(const TrainConfig& given, const MpiSession& mpi) {
@@ -75,9 +86,10 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   together(*host, [&] {
     if (host->rank() == 0) describe_run(config, inputs);
   });
-  const std::vector<ProductKey> products(plan.ops.products.begin(), plan.ops.products.end());
-  state.algorithms = settle_algorithms(rig, products, state.algorithms, *host);
-  Trainer(config, model, inputs.corpus, rig, *host, gemm_rate).run(state);
+  Trainer trainer(config, model, inputs.corpus, rig, *host, gemm_rate);
+  state.algorithms =
+      settle_algorithms(rig, needs_of(plan.ops, options, trainer.most_documents()), state.algorithms, *host);
+  trainer.run(state);
   together(*host, [&] { report_runtime(plan, machine, mpi.rank()); });
   return static_cast<int>(ExitCode::done);
 }

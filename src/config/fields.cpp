@@ -77,6 +77,8 @@ void add_precision(TrainConfig& c, List& f) {
   f.choice("reduce-dtype", c.reduce_dtype, {"fp32", "bf16"}, "gradients on the wire; summed once in fp32 either way");
   f.choice("moments-dtype", c.moments_dtype, {"fp32", "bf16"},
            "AdamW's moments; bf16, rounded stochastically, takes 4 bytes a parameter less");
+  f.choice("attention", c.attention, {"own", "auto"},
+           "own kernels; auto: cuDNN's in bf16 on a GPU, where a test when the run starts finds it right and faster");
   f.text("activation-checkpointing", c.activation_checkpointing,
          "none, selective (recompute norms and SwiGLU), block (keep block inputs only), every-K (every K-th block's)");
 }

@@ -26,6 +26,19 @@ double BinTable::fill() const {
              : static_cast<double>(counts_.positions) / (static_cast<double>(size()) * static_cast<double>(length_));
 }
 
+std::int64_t BinTable::most_documents() const {
+  std::int64_t most = 1;  // a row without a bin is all unused
+  for (std::int64_t i = 0; i < size(); ++i) {
+    std::int64_t documents = 0, positions = 0;
+    for (const Piece& piece : bin(i)) {
+      ++documents;
+      positions += piece.length;
+    }
+    most = std::max(most, documents + (positions < length_ ? 1 : 0));
+  }
+  return most;
+}
+
 BinBuilder::BinBuilder(std::int64_t length, Packing packing) : packing_(packing) {
   if (length < 2) throw usage_error("--max-seq-length is {}; at least 2 is needed", length);
   table_.length_ = length;

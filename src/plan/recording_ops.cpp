@@ -64,6 +64,7 @@ class RecordingOps final : public Ops {
   /// `products` of (T, D) with (D, T), half of each above the diagonal, per query head.
   void attend(int products, Tensor qkv, Heads heads) {
     ++totals_.calls;
+    if (qkv.dtype == DType::bf16) totals_.attentions.insert({qkv.dim[0], qkv.dim[1], heads, 0});
     const auto B = static_cast<double>(qkv.dim[0]), T = static_cast<double>(qkv.dim[1]);
     totals_.attention_flops += products * B * T * T * static_cast<double>(heads.query * heads.dim);
   }

@@ -3,7 +3,6 @@
 #include "sherd/base/narrow.hpp"
 #include "sherd/base/rng.hpp"
 #include "sherd/config/validate.hpp"
-#include "sherd/ops/backend.hpp"
 
 namespace sherd {
 namespace {
@@ -14,6 +13,13 @@ Recompute recompute_of(const TrainConfig& config) {
   if (a.mode == Mode::none) return {Recompute::Mode::none, 1};
   if (a.mode == Mode::selective) return {Recompute::Mode::selective, 1};
   return {Recompute::Mode::segments, a.every};
+}
+
+Tensor take_attention_slab(const ModelConfig& config, const RigOptions& o, Arena& persistent) {
+  if (o.attention_slab_bytes == nullptr) return {};
+  const std::int64_t bytes =
+      o.attention_slab_bytes(o.step.batch, o.step.length, {config.heads, config.kv_heads, config.head_dim});
+  return persistent.take(DType::f32, {div_up(bytes, 4)});
 }
 
 }  // namespace
@@ -36,6 +42,8 @@ RigOptions rig_options(const TrainConfig& c) {
   o.step.mean_per_micro_batch = c.preset == "demo-compat";
   o.step.seed = static_cast<std::uint64_t>(c.seed);
   o.workspace_bytes = backend_of(c.device).workspace_bytes;
+  if (c.attention == "auto" && o.step.act == DType::bf16)
+    o.attention_slab_bytes = backend_of(c.device).attention_slab_bytes;
   return o;
 }
 
@@ -43,6 +51,7 @@ Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const 
     : persistent_(std::move(memory.persistent)),
       activations_(std::move(memory.activations)),
       mesh_(makers.mesh(persistent_)),
+      attention_slab_(take_attention_slab(config, options, persistent_)),
       ops_(makers.ops(persistent_.take(DType::f32, {options.workspace_bytes / 4}))),
       compute_(device.stream("compute", StreamKind::compute)),
       comm_(device.stream("comm", StreamKind::communication)),
@@ -51,10 +60,10 @@ Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const 
       step_({device, *ops_, *compute_, *comm_, *mesh_.world, model_}, config, options.step, persistent_, activations_) {
 }
 
-std::string Rig::choose_algorithms(std::span<const ProductKey> products, std::string_view known) {
+std::string Rig::choose_algorithms(const AlgorithmNeeds& needs, std::string_view known) {
   const Arena::Scope scope(activations_);
   const Tensor all = activations_.take(DType::f32, {narrow<std::int64_t>(activations_.capacity() / 4)});
-  return ops_->choose_algorithms(products, known, all, *compute_);
+  return ops_->choose_algorithms(needs, known, attention_slab_, all, *compute_);
 }
 
 void Rig::initialize(std::uint64_t seed) {

@@ -13,6 +13,8 @@ namespace emulation {
 void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, std::uint64_t number,
               const std::function<void()>& thread);
 
+/// What every kernel takes: 1, or EMULATED_CUDA_KERNEL_MICROSECONDS, for searches repeat what is short many times.
+double kernel_microseconds();
 /// Adds to the clock of the stream that the calling thread is: the device's time is counted, not measured.
 void take_time(double microseconds);
 

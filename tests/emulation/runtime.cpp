@@ -21,9 +21,8 @@ struct Ticket {
   std::atomic<bool> passed{false};
   double when = 0;  // by its stream's clock, in microseconds
 };
-/// Of this stream's thread. A kernel takes a microsecond; what knows better adds to it.
+/// Of this stream's thread. All kernels take equally long; what knows better adds to it.
 thread_local double stream_clock = 0;
-constexpr double kKernelMicroseconds = 1;
 
 /// Once a kernel has failed everything fails, as on a device.
 std::atomic<int> sticky{cudaSuccess};
@@ -115,6 +114,11 @@ cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
 
 }  // namespace
 
+double emulation::kernel_microseconds() {
+  static const auto each = static_cast<double>(environment("EMULATED_CUDA_KERNEL_MICROSECONDS", 1));
+  return each;
+}
+
 void emulation::take_time(double microseconds) {
   stream_clock += microseconds;
 }
@@ -130,7 +134,7 @@ cudaError_t emulation::launch(const cudaLaunchConfig_t& config, const void* kern
         sticky = static_cast<int>(environment("EMULATED_CUDA_FAILS_WITH", cudaErrorLaunchFailure));
         return;
       }
-      take_time(kKernelMicroseconds);
+      take_time(kernel_microseconds());
       run_grid(config.gridDim, config.blockDim, config.dynamicSmemBytes, number, thread);
     } catch (const std::exception& e) {
       std::fprintf(stderr, "emulated kernel: %s\n", e.what());

@@ -141,5 +141,67 @@ class Algorithms(RunFolder):
         self.assertIn(" sm 80 ", self.recorded("run"))
 
 
+class Attention(RunFolder):
+    """--attention auto: cuDNN's where a comparison finds it right and faster (tests/emulation/fake_cudnn.cpp)."""
+
+    def run_with(self, cudnn, output, *more, steps=2, attention="auto", dtype="bf16", **options):
+        """What a run says whose cuDNN is of this kind."""
+        env = emulated(KERNEL_MICROSECONDS=1000)  # long, so that few samples do
+        if cudnn:
+            env["EMULATED_CUDNN"] = cudnn
+        done = self.trained("--device", "cuda", "--dtype", dtype, "--attention", attention, *more, output=output,
+                            steps=steps, env=env, **options)
+        return done.stdout + done.stderr
+
+    def recorded(self, output):
+        """The section on attention of the newest checkpoint's algorithms."""
+        with open(self.path(output, self.checkpoints(output)[-1], "manifest.json"), encoding="utf-8") as file:
+            text = json.load(file)["algorithms"]
+        return text[text.index("sherd-attention"):] if "sherd-attention" in text else ""
+
+    def test_the_faster_is_compared_once_recorded_and_gone_on_with(self):
+        said = self.run_with("faster", "run", ranks=2)
+        self.assertRegex(said, r"attention: 1 shapes, cuDNN \S+; kernels of 0 from the checkpoint, 0 from .*, 1 compared now")
+        text = self.recorded("run")
+        self.assertRegex(text, r"B 1 T 64 heads 4 2 8 documents \d+ forward own us \S+ cudnn us \S+ faster\n")
+        self.assertRegex(text, r" backward own us \S+ cudnn us \S+ faster\n")
+        said = self.run_with("slower", "second", ranks=2)
+        self.assertRegex(said, r"0 from the checkpoint, 1 from \S+attention-Emulated-GPU\S+, 0 compared now")
+        self.assertEqual(self.recorded("second"), text)
+        self.assertEqual(self.losses("run"), self.losses("second"))
+
+        [file] = [name for name in os.listdir(self.path("cache", "sherd")) if name.startswith("attention")]
+        os.remove(self.path("cache", "sherd", file))
+        said = self.run_with("slower", "run", steps=3, ranks=2)
+        self.assertRegex(said, "1 from the checkpoint, 0 from .*, 0 compared now")
+        self.assertEqual(self.recorded("run"), text)
+        self.run_with("faster", "run", steps=4, attention="own", ranks=2)
+        self.assertEqual(self.recorded("run"), "")
+
+    def test_ours_stays_where_cudnn_is_wrong_or_absent_or_not_asked_for(self):
+        said = self.run_with("wrong", "wrong")
+        self.assertEqual(said.count("cuDNN's results are wrong, so ours computes it"), 2, said)
+        self.assertIn(" wrong\n", self.recorded("wrong"))
+        self.assertRegex(self.run_with("", "absent"), "attention: ours; cuDNN's cannot be used: EMULATED_CUDNN is not set")
+        self.assertEqual(self.recorded("absent"), "")
+        for output, options in (("own", {"attention": "own"}), ("fp32", {"dtype": "fp32"})):
+            self.assertNotIn("attention", self.run_with("faster", output, **options))
+            self.assertEqual(self.recorded(output), "")
+        self.assertEqual(self.losses("wrong"), self.losses("absent"))
+
+    def test_its_memory_is_in_the_plan(self):
+        sums = {}
+        for attention in ("own", "auto"):
+            for dtype in ("bf16", "fp32"):
+                done = self.sherd("plan", "--model", "model", "--device", "cuda", "--max-seq-length", "64", "--dtype", dtype,
+                                  "--attention", attention)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                sums[attention, dtype] = int(re.search(r"states and buffers .* (\d+) bytes", done.stdout + done.stderr)[1])
+        self.assertGreater(sums["auto", "bf16"], sums["own", "bf16"] + (1 << 20))
+        self.assertEqual(sums["auto", "fp32"], sums["own", "fp32"])
+        done = self.trained("--attention", "auto", "--dtype", "bf16")  # on the CPU it means nothing
+        self.assertNotIn("attention", done.stdout + done.stderr)
+
+
 if __name__ == "__main__":
     main()

@@ -51,7 +51,7 @@ check_sanitizer() {  # TOOL COMMAND...
 }
 
 # A corpus, once; then one run of the small model. Its losses go to OUT/losses/NAME.
-train() {  # NAME RANKS DEVICE DTYPE STEPS
+train() {  # NAME RANKS DEVICE DTYPE STEPS FLAG...
   local folder=$out/runs/$1 corpus=$out/runs/corpus.h5
   local -a ranks=()
   mkdir -p "$out/runs" "$out/losses"
@@ -64,7 +64,7 @@ train() {  # NAME RANKS DEVICE DTYPE STEPS
   if [ "$2" != 1 ]; then ranks=(tools/mpirun.sh "$2"); fi
   run "$log" "${ranks[@]}" "$sherd" train --config inputs/chess_tiny.toml --model inputs/chess_tiny --from-scratch \
     --data "$corpus" --tokenizer "$out/runs/tokenizer.model" --output "$folder" --resume none --seed 42 \
-    --device "$3" --dtype "$4" --reduce-dtype fp32 --max-training-steps "$5" --eval-batches 0 || return
+    --device "$3" --dtype "$4" --reduce-dtype fp32 --max-training-steps "$5" --eval-batches 0 "${@:6}" || return
   sed -n 's/.*"step": *\([0-9]*\).*"loss": *\([^,}]*\).*/\1 \2/p' "$folder/metrics.jsonl" >"$out/losses/$1.part"
   rm -rf "$folder"
   reason="$(wc -l <"$out/losses/$1.part") losses in metrics.jsonl; expected $5"
@@ -82,7 +82,7 @@ difference() {
     END { if (bad || NR == 0) print "nan"; else printf "%.3g\n", worst }'
 }
 
-check_train() {  # NAME OTHER BOUND RANKS DEVICE DTYPE STEPS: and, unless OTHER is -, against that run's losses
+check_train() {  # NAME OTHER BOUND RANKS DEVICE DTYPE STEPS FLAG...: and, unless OTHER is -, against that run's losses
   local name=$1 other=$2 code
   if [ "$other" != - ] && ! [ -e "$out/losses/$other" ]; then
     result=skipped reason="there are no losses of $other"

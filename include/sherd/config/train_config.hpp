@@ -30,6 +30,7 @@ struct TrainConfig {
   std::string dtype = "bf16";          // fp32 | bf16 (with fp32 master weights and accumulation)
   std::string reduce_dtype = "fp32";   // gradients on the wire: fp32 | bf16 (summed once in fp32 either way)
   std::string moments_dtype = "fp32";  // of AdamW: fp32 | bf16 (rounded stochastically; 4 bytes a parameter less)
+  std::string attention = "own";  // own (our kernels) | auto (cuDNN's where the run's start shows it right and faster)
   std::string activation_checkpointing = "selective";  // none | selective | block | every-K
 
   // --- the batch ---

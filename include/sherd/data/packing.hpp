@@ -46,6 +46,8 @@ class BinTable {
   std::span<const Piece> bin(std::int64_t i) const;
   const PackingCounts& counts() const { return counts_; }
   double fill() const;  // positions with a target / all positions
+  /// The most documents of one row, unused positions at its end among them (fill_row).
+  std::int64_t most_documents() const;
 
  private:
   friend class BinBuilder;

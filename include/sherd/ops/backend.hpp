@@ -15,6 +15,8 @@ struct Backend {
   /// was (app/fit.hpp).
   std::int64_t runtime_bytes = 0;
   std::unique_ptr<Ops> (*make_ops)(Tensor workspace) = nullptr;  // usage error if this build has no such backend
+  /// Of the slab for attention by a library, with batches of (B, T); null: this backend knows no such library.
+  std::int64_t (*attention_slab_bytes)(std::int64_t batch, std::int64_t length, Heads heads) = nullptr;
 };
 
 /// Of --device: "cuda" has its own, anything else is the CPU's.

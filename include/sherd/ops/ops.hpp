@@ -8,6 +8,7 @@
 // accumulated in fp32 (or wider) and do not depend on the number of threads. "=" overwrites, "+=" adds, "beta" does
 // out = result + beta * out (beta 0 never reads out, so it may hold NaN). What changes from step to step is a device
 // scalar: an f32 tensor of shape (1).
+#include <compare>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -31,6 +32,7 @@ struct RopeConfig {
 struct Heads {
   std::int64_t query = 0, kv = 0, dim = 0;
   std::int64_t packed() const { return (query + 2 * kv) * dim; }
+  auto operator<=>(const Heads&) const = default;
 };
 
 /// A run of one flat vector: elements of one parameter, with its weight decay (norm gains usually have none) and what
@@ -61,7 +63,7 @@ struct AdamWState {
   Tensor copy;    // (S) bf16 = rounded master, or null when parameters are stored in f32 (then they are the master)
 };
 
-struct ProductKey;  // product.hpp
+struct AlgorithmNeeds;  // algorithms.hpp
 
 class Ops {
  public:
@@ -164,16 +166,18 @@ class Ops {
   };
   virtual void initialize(Tensor x, const InitRun& run, Stream& s) = 0;
 
-  // --- algorithms (ops/cuda/gemm_tune.cpp) --------------------------------------------------------------------------
-  /// Which algorithm should compute which product, as text for use_algorithms on every rank: from `known` (such a text,
-  /// perhaps of another device), else from this machine's cache, else the fastest of a timed search, which is cached.
-  /// `scratch`, device memory, is overwritten. Waits for the stream. Empty: this backend has nothing to choose.
-  virtual std::string choose_algorithms(std::span<const ProductKey>, std::string_view /*known*/, Tensor /*scratch*/,
-                                        Stream&) {
+  // --- algorithms (ops/cuda/tune.cpp) -------------------------------------------------------------------------------
+  /// Which algorithm should compute which product and which kernel which attention, as text for use_algorithms on every
+  /// rank: from `known` (such a text, perhaps of another device), else from this machine's cache, else the fastest of a
+  /// timed search, which is cached. `slab`: Backend::attention_slab_bytes, or null. `scratch`, device memory, is
+  /// overwritten. Waits for the stream. Empty: this backend has nothing to choose.
+  virtual std::string choose_algorithms(const AlgorithmNeeds&, std::string_view /*known*/, Tensor /*slab*/,
+                                        Tensor /*scratch*/, Stream&) {
     return {};
   }
-  /// Computes by them from now on. A text of another device or library is left unused, which the log says.
-  virtual void use_algorithms(std::string_view) {}
+  /// Computes `needs` by them from now on, with `slab` as its own. A text of another device or library is left unused,
+  /// which the log says.
+  virtual void use_algorithms(std::string_view /*text*/, const AlgorithmNeeds& /*needs*/, Tensor /*slab*/) {}
 };
 
 namespace cpu {

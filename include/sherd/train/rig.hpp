@@ -6,6 +6,8 @@
 
 #include "sherd/config/train_config.hpp"
 #include "sherd/mesh/mesh.hpp"
+#include "sherd/ops/algorithms.hpp"
+#include "sherd/ops/backend.hpp"
 #include "sherd/train/step.hpp"
 
 namespace sherd {
@@ -16,6 +18,8 @@ struct RigOptions {
   ShardOptions shard;
   StepOptions step;
   std::int64_t workspace_bytes = cpu::kWorkspaceBytes;  // of the ops' slab: Backend::workspace_bytes
+  /// Backend::attention_slab_bytes where a library's attention may compete with the backend's own; else null.
+  decltype(Backend::attention_slab_bytes) attention_slab_bytes = nullptr;
 };
 RigOptions rig_options(const TrainConfig& config);
 
@@ -37,7 +41,10 @@ class Rig {
   void initialize(std::uint64_t seed);
 
   /// Ops::choose_algorithms, with the activations' memory as scratch: between steps only.
-  std::string choose_algorithms(std::span<const ProductKey> products, std::string_view known);
+  std::string choose_algorithms(const AlgorithmNeeds& needs, std::string_view known);
+  void use_algorithms(std::string_view text, const AlgorithmNeeds& needs) {
+    ops_->use_algorithms(text, needs, attention_slab_);
+  }
 
   /// Waits for both streams. Before the main thread calls MPI: the library is entered by one thread at a time.
   void synchronize() {
@@ -57,6 +64,7 @@ class Rig {
  private:
   Arena persistent_, activations_;
   Mesh mesh_;
+  Tensor attention_slab_;  // null: the backend's own kernels compute
   std::unique_ptr<Ops> ops_;
   std::unique_ptr<Stream> compute_, comm_;
   ShardedModel model_;

@@ -1,5 +1,6 @@
 #pragma once
 // Trainer: the loop over steps, with evaluation, checkpoints, log lines and metrics.
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -17,6 +18,9 @@ class Trainer {
   /// ranks, the denominator of MFU.
   Trainer(const TrainConfig& config, const ModelConfig& model, const Corpus& corpus, Rig& rig, Exchange& host,
           double gemm_rate);
+
+  /// The most documents of a row of any batch, of training and of evaluation.
+  std::int64_t most_documents() const { return std::max(train_bins_.most_documents(), eval_bins_.most_documents()); }
 
   /// From `state` to the end of the run: its last step, or --max-minutes. Saves at the end.
   void run(RunState state);

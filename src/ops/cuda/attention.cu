@@ -1,5 +1,6 @@
 // Causal attention of packed documents, forward and backward: the checks, and which kernel runs a call. The kernels:
-// attention_flash*.cu, Dao, arXiv:2307.08691, and attention_plain*.cu; decoding has its own file.
+// attention_flash*.cu, Dao, arXiv:2307.08691, attention_plain*.cu, and cuDNN's where it is pinned; decoding has its own
+// file.
 #include "attention.hpp"
 #include "ops.hpp"
 #include "sherd/device/cuda/stream.hpp"
@@ -17,9 +18,8 @@ struct AttentionKernel {
   int capability;    // the least compute capability
 };
 
-/// The best first: a call is run by the first row that takes it. cuDNN's place is above flash from compute
-/// capability 9.0 on, where others measured it at 1.7 to 2.3 times the speed of FlashAttention-2, and below it on 8.x,
-/// at 0.8 times.
+/// The best first: a call is run by the first row that takes it. cuDNN's kernels have no row: where --attention auto
+/// lets them compete, a comparison on the machine itself decides (attention_tune.hpp).
 constexpr AttentionKernel kKernels[] = {
     // tensor cores take bf16, in 16-byte packs of 8
     {flash_attention, flash_attention_grad, DType::bf16, kFlashMaxDim, kFlashDimMultiple, true, 80},
@@ -42,10 +42,16 @@ const AttentionKernel& kernel_for(const AttentionCall& call, Stream& s) {
 
 }  // namespace
 
+void own_attention(const AttentionCall& call, Stream& s) {
+  const AttentionKernel& kernel = kernel_for(call, s);
+  call.dout ? kernel.backward(call, s) : kernel.forward(call, s);
+}
+
 void OpsImpl::attention(Tensor qkv, Tensor doc_start, Heads heads, Tensor out, Tensor lse, Stream& s) {
   const AttentionShape shape = attention_shape(qkv, doc_start, heads, out, lse);
   const AttentionCall call{shape, qkv, doc_start, out, lse, {}, {}, {}};
-  kernel_for(call, s).forward(call, s);
+  if (CudnnAttention* pinned = pinned_attention_.find(call)) return pinned->forward(call, s);
+  own_attention(call, s);
 }
 
 void OpsImpl::attention_grad(Tensor dout, Tensor qkv, Tensor doc_start, Heads heads, Tensor out, Tensor lse,
@@ -53,7 +59,8 @@ void OpsImpl::attention_grad(Tensor dout, Tensor qkv, Tensor doc_start, Heads he
   const AttentionShape shape = attention_shape(qkv, doc_start, heads, out, lse);
   check_attention_grad(dout, qkv, out, lse, delta, dqkv);
   const AttentionCall call{shape, qkv, doc_start, out, lse, dout, delta, dqkv};
-  kernel_for(call, s).backward(call, s);
+  if (CudnnAttention* pinned = pinned_attention_.find(call)) return pinned->backward(call, s);
+  own_attention(call, s);
 }
 
 }  // namespace sherd::cuda

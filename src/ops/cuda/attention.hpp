@@ -22,6 +22,9 @@ constexpr std::int64_t kFlashMaxDim = 128, kFlashDimMultiple = 8;
 void flash_attention(const AttentionCall& call, Stream& s);
 void flash_attention_grad(const AttentionCall& call, Stream& s);
 
+/// attention.cu: whichever of these takes the call; its gradient, if dout is given.
+void own_attention(const AttentionCall& call, Stream& s);
+
 /// attention_delta.cu: delta = the row sums of dout out, which every gradient kernel needs.
 void attention_delta(const AttentionCall& call, Stream& s);
 

@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 #include <cudnn_frontend.h>
 
+#include <cstdlib>
 #include <map>
 #include <unordered_map>
 
@@ -25,6 +26,14 @@ using TensorOfGraph = std::shared_ptr<Attributes>;
 
 constexpr std::size_t kLeastVersion = 91200;  // 9.12: earlier ones have known wrong results (cudnn-frontend's lists)
 constexpr std::size_t kLeastPackedVersion = 92500;  // 9.25: sequences of length 0
+
+/// For cudnn-frontend, which asks the environment (cudnn_attention.hpp). Before main, since no other thread may be
+/// reading the environment meanwhile.
+[[maybe_unused]] const int kLimited = ::setenv("CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT", "0", 0);
+
+std::string version_text(std::size_t version) {
+  return fmt::format("cuDNN {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
 
 /// Names of tensors in graphs. kOffsets + x names x's ragged offsets.
 enum Uid : std::int64_t { kQ = 1, kK, kV, kOut, kStats, kDout, kDq, kDk, kDv, kLengthsQ, kLengthsKv, kOffsets = 100 };
@@ -194,9 +203,7 @@ class Cudnn final : public CudnnAttention {
     execute(call, key, "attention_grad", s);
   }
 
-  std::string version() const override {
-    return fmt::format("cuDNN {}.{}.{}", version_ / 10000, version_ / 100 % 100, version_ % 100);
-  }
+  std::string version() const override { return version_text(version_); }
 
  private:
   PlanKey key_of(const AttentionCall& call) const {
@@ -300,7 +307,7 @@ class Cudnn final : public CudnnAttention {
 
 }  // namespace
 
-std::unique_ptr<CudnnAttention> CudnnAttention::make(Tensor slab, Settings settings, std::string& reason) {
+std::string CudnnAttention::library(std::string& reason) {
   // cudnn-frontend calls the CUDA runtime by the name libcudart.so.13. Once it is open, that name finds it wherever it
   // is.
   for (const char* name : {"libcudart.so.13", "libcudnn.so.9"}) {
@@ -308,15 +315,22 @@ std::unique_ptr<CudnnAttention> CudnnAttention::make(Tensor slab, Settings setti
     fe::cudnn_dlhandle = open_library(name, tried);
     if (fe::cudnn_dlhandle == nullptr) {
       reason = fmt::format("{} is nowhere; tried:{}", name, tried);
-      return nullptr;
+      return {};
     }
   }
   try {
     const std::size_t version = fe::detail::get_backend_version();
-    if (version < kLeastVersion) {
-      reason = fmt::format("cuDNN is {}, and {} is needed", version, kLeastVersion);
-      return nullptr;
-    }
+    if (version >= kLeastVersion) return version_text(version);
+    reason = fmt::format("{} is too old, {} is needed", version_text(version), version_text(kLeastVersion));
+  } catch (const std::exception& e) {  // cudnn-frontend's
+    reason = e.what();
+  }
+  return {};
+}
+
+std::unique_ptr<CudnnAttention> CudnnAttention::make(Tensor slab, Settings settings, std::string& reason) {
+  if (library(reason).empty()) return nullptr;
+  try {
     return std::make_unique<Cudnn>(slab, settings);
   } catch (const std::exception& e) {
     reason = e.what();

@@ -10,8 +10,8 @@
 // Determinism. cuDNN's deterministic backward on compute capability 9.x keeps a whole (H, T, T) bf16 matrix per
 // sequence in its workspace. Since 9.25 it has another that needs memory in proportion to T; cudnn-frontend asks for
 // that one only if CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT is in the environment, with a limit in bytes that the first
-// would exceed (0: always). Packed batches need it: without it their first kind of workspace fits nowhere, and takes()
-// says no.
+// would exceed (0: always), so the program puts a 0 there, unless the user has put something. Without it the first
+// kind of workspace of packed batches fits nowhere, and takes() says no.
 #include <memory>
 #include <string>
 
@@ -25,6 +25,9 @@ class CudnnAttention {
     std::int64_t documents = 0;  // at most so many in a batch (B rows); 0: every row is one document
     bool deterministic = true;   // the backward's bits repeat
   };
+  /// "cuDNN 9.25.1": what make would use; empty if cuDNN is not in this build or not on this machine, or too old, and
+  /// `reason` says which.
+  static std::string library(std::string& reason);
   /// Null if cuDNN is not in this build or not on this machine, or too old; `reason` says which. `slab`: device memory
   /// for tables and workspaces, 256-byte aligned, that belongs to this object's calls alone.
   static std::unique_ptr<CudnnAttention> make(Tensor slab, Settings settings, std::string& reason);

@@ -3,8 +3,13 @@
 
 namespace sherd::cuda {
 
-std::unique_ptr<CudnnAttention> CudnnAttention::make(Tensor, Settings, std::string& reason) {
+std::string CudnnAttention::library(std::string& reason) {
   reason = "this build has no cudnn-frontend";
+  return {};
+}
+
+std::unique_ptr<CudnnAttention> CudnnAttention::make(Tensor, Settings, std::string& reason) {
+  library(reason);
   return nullptr;
 }
 

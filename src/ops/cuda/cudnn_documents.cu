@@ -73,10 +73,6 @@ void transpose(const char* op, Tensor from, Tensor to, Stream& s) {
 
 }  // namespace
 
-std::int64_t DocumentTable::bytes(std::int64_t capacity) {
-  return round_up(8 * (capacity + 1) * (1 + kDocumentTensors), 256);
-}
-
 DocumentTable DocumentTable::at(std::byte* memory, std::int64_t capacity) {
   DocumentTable table{.capacity = capacity};
   auto* wide = reinterpret_cast<std::int64_t*>(memory);

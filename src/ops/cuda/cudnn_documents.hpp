@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 
+#include "sherd/base/narrow.hpp"
 #include "sherd/base/tensor.hpp"
 #include "sherd/device/device.hpp"
 
@@ -19,7 +20,9 @@ struct DocumentTable {
   /// Per tensor (capacity + 1): elements from its first to a document's first.
   std::array<std::int64_t*, kDocumentTensors> offsets{};
 
-  static std::int64_t bytes(std::int64_t capacity);
+  static std::int64_t bytes(std::int64_t capacity) {
+    return round_up(8 * (capacity + 1) * (1 + kDocumentTensors), 256);
+  }
   static DocumentTable at(std::byte* memory, std::int64_t capacity);
 };
 

@@ -36,19 +36,19 @@ bool write_whole(int fd, const std::string& text) {
 
 }  // namespace
 
-fs::path gemm_cache_path(const GemmTarget& target) {
+fs::path cache_path(std::string_view kind, std::string_view device, std::string_view version) {
   fs::path folder = absolute_from("XDG_CACHE_HOME");
   if (folder.empty()) {
     folder = absolute_from("HOME");
     if (folder.empty()) return {};
     folder /= ".cache";
   }
-  std::string name = fmt::format("products-{}-{}", target.device, target.library_version);
+  std::string name = fmt::format("{}-{}-{}", kind, device, version);
   for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '-';
   return folder / "sherd" / (name + ".txt");
 }
 
-std::string read_gemm_cache(const fs::path& path) {
+std::string read_cache(const fs::path& path) {
   std::error_code rc;
   const std::uintmax_t size = fs::file_size(path, rc);
   if (rc) return {};  // absent
@@ -59,26 +59,26 @@ std::string read_gemm_cache(const fs::path& path) {
   std::string text(size, '\0');
   std::ifstream file(path, std::ios::binary);
   if (!file.read(text.data(), static_cast<std::streamsize>(size))) {
-    log::warn("{}: not readable; the products are searched again", path.string());
+    log::warn("{}: not readable; what it has is searched again", path.string());
     return {};
   }
   return text;
 }
 
-void write_gemm_cache(const fs::path& path, const std::string& text) {
+void write_cache(const fs::path& path, const std::string& text) {
   if (path.empty()) return;
   std::error_code rc;
   fs::create_directories(path.parent_path(), rc);
   std::string temporary = path.string() + ".XXXXXX";
   const int fd = ::mkstemp(temporary.data());
   if (fd < 0) {
-    log::warn("{}: {}; the next run searches its products again", temporary, std::strerror(errno));
+    log::warn("{}: {}; the next run searches again", temporary, std::strerror(errno));
     return;
   }
   const bool written = write_whole(fd, text);
   const bool closed = ::close(fd) == 0;
   if (!written || !closed || ::rename(temporary.c_str(), path.c_str()) != 0) {
-    log::warn("{}: {}; the next run searches its products again", path.string(), std::strerror(errno));
+    log::warn("{}: {}; the next run searches again", path.string(), std::strerror(errno));
     ::unlink(temporary.c_str());
   }
 }

@@ -1,6 +1,7 @@
 #include "gemm_probe.hpp"
 
 #include "launch.cuh"
+#include "reduce.cuh"
 #include "vector.cuh"
 
 namespace sherd::cuda {
@@ -22,6 +23,22 @@ __global__ void compare_kernel(const std::uint16_t* x, const std::uint16_t* y, s
   if (i < n && x[i] != y[i]) *flag = 1;
 }
 
+/// Grid: kSquareSums blocks of 256 threads; each thread adds its elements in f64, in their order: deterministic.
+template <class T>
+__global__ void squares_kernel(Rows<T> x, Rows<T> y, std::int64_t cols, std::int64_t n, float* sums) {
+  double difference = 0, size = 0;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
+       i += std::int64_t{kSquareSums} * blockDim.x) {
+    const double a = to_f32(x[i / cols][i % cols]), b = to_f32(y[i / cols][i % cols]);
+    difference += (a - b) * (a - b);
+    size += b * b;
+  }
+  difference = block_sum(difference);
+  size = block_sum(size);
+  if (threadIdx.x == 0) sums[blockIdx.x] = static_cast<float>(difference);
+  if (threadIdx.x == 0) sums[kSquareSums + blockIdx.x] = static_cast<float>(size);
+}
+
 }  // namespace
 
 void fill_unevenly(Tensor t, Stream& s) {
@@ -37,6 +54,16 @@ void compare_bits(Tensor x, Tensor y, Tensor flag, Stream& s) {
   const auto n = static_cast<std::int64_t>(x.bytes() / sizeof(std::uint16_t));
   launch(s, "compare_bits", compare_kernel, Grid{.x = div_up(n, 256)}, reinterpret_cast<const std::uint16_t*>(x.data),
          reinterpret_cast<const std::uint16_t*>(y.data), n, flag.ptr<std::int32_t>());
+}
+
+void sum_squares(Tensor x, Tensor y, Tensor sums, Stream& s) {
+  SHERD_CHECK(x.cols() == y.cols() && x.rows() == y.rows() && x.dtype == y.dtype && sums.numel() == 2 * kSquareSums,
+              "sum_squares of {} and {}", x.describe(), y.describe());
+  const auto run = [&]<class T>(T) {
+    launch(s, "sum_squares", squares_kernel<T>, Grid{.x = kSquareSums}, rows_of<T>(x), rows_of<T>(y), x.cols(),
+           x.numel(), sums.as<float>().data());
+  };
+  x.dtype == DType::bf16 ? run(bf16{}) : run(float{});
 }
 
 }  // namespace sherd::cuda

@@ -1,6 +1,5 @@
 #pragma once
-// What a search of algorithms needs of kernels: operands as uneven as real ones, and whether two results have equal
-// bits.
+// What a search of algorithms needs of kernels: operands as uneven as real ones, and how far apart two results are.
 #include "sherd/base/tensor.hpp"
 #include "sherd/device/device.hpp"
 
@@ -10,5 +9,9 @@ namespace sherd::cuda {
 void fill_unevenly(Tensor t, Stream& s);
 /// flag (1) i32 = 1 if the bits of x and y, of one shape and contiguous, differ anywhere; else it is left as it is.
 void compare_bits(Tensor x, Tensor y, Tensor flag, Stream& s);
+/// Parts of two sums, to be added on the host: sums (2, kSquareSums) f32 = (x - y)^2 and y^2. x and y (R, C) have one
+/// shape and dtype, f32 or bf16; rows may have strides.
+constexpr int kSquareSums = 64;
+void sum_squares(Tensor x, Tensor y, Tensor sums, Stream& s);
 
 }  // namespace sherd::cuda

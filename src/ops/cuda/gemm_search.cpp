@@ -1,68 +1,17 @@
 #include "gemm_search.hpp"
 
 #include <algorithm>
-#include <array>
 
 #include "gemm_probe.hpp"
 #include "gemm_problem.hpp"
 #include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
-#include "sherd/device/cuda/stream.hpp"
+#include "timed_search.hpp"
 
 namespace sherd::cuda {
 namespace {
 
-constexpr int kCandidates = 16, kSamples = 5, kRepeats = 3;
-constexpr double kSampleMicroseconds =
-    1000;  // short products run several times per sample, so that the clock's step is small
-
-class Stopwatch {
- public:
-  Stopwatch() {
-    CUDA_CHECK(cudaEventCreateWithFlags(&begin_, cudaEventDefault));
-    CUDA_CHECK(cudaEventCreateWithFlags(&end_, cudaEventDefault));
-  }
-  ~Stopwatch() {
-    cudaEventDestroy(begin_);
-    cudaEventDestroy(end_);
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
-  /// Microseconds that the work of `enqueue` takes on the stream.
-  template <class Enqueue>
-  double measure(cudaStream_t stream, Enqueue&& enqueue) {
-    CUDA_CHECK(cudaEventRecord(begin_, stream));
-    enqueue();
-    CUDA_CHECK(cudaEventRecord(end_, stream));
-    CUDA_CHECK(cudaEventSynchronize(end_));
-    float milliseconds = 0;
-    CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin_, end_));
-    return 1000.0 * static_cast<double>(milliseconds);
-  }
-
- private:
-  cudaEvent_t begin_ = nullptr, end_ = nullptr;
-};
-
-/// Pieces of one slab, each at a multiple of 256 bytes.
-class Slab {
- public:
-  explicit Slab(Tensor slab) : rest_(slab.data), left_(static_cast<std::int64_t>(slab.bytes())) {}
-  /// (rows, stride), flat; or null, once it does not fit.
-  Tensor take(DType dtype, std::int64_t rows, std::int64_t stride) {
-    const std::int64_t n = checked_mul(rows, stride);
-    const std::int64_t bytes = round_up(checked_mul(n, static_cast<std::int64_t>(size_of(dtype))), 256);
-    if (bytes > left_) return {};
-    std::byte* at = std::exchange(rest_, rest_ + bytes);
-    left_ -= bytes;
-    return Tensor::make(at, dtype, {n});
-  }
-
- private:
-  std::byte* rest_;
-  std::int64_t left_;
-};
+constexpr int kCandidates = 16, kRepeats = 3;
 
 /// The operands of one shape in scratch memory, flat; `again` is a second output, `flag` (1) i32 on the device.
 struct Operands {
@@ -110,17 +59,7 @@ class Search {
   /// Microseconds; nothing if the algorithm does not run after all.
   std::optional<double> median(const Algorithm& algorithm) {
     if (!run(algorithm, operands_.out)) return std::nullopt;
-    const auto sample = [&](int times) {
-      return watch_.measure(native(stream_), [&] {
-        for (int i = 0; i < times; ++i) run(algorithm, operands_.out);
-      }) / times;
-    };
-    const double once = std::max(1.0, sample(1));
-    const int times = std::clamp(static_cast<int>(kSampleMicroseconds / once), 1, 20);
-    std::array<double, kSamples> samples{};
-    for (double& x : samples) x = sample(times);
-    std::sort(samples.begin(), samples.end());
-    return samples[kSamples / 2];
+    return median_microseconds(watch_, native(stream_), [&] { run(algorithm, operands_.out); });
   }
 
   /// The same bits every time? The library's promise, tested.

@@ -1,6 +1,8 @@
 // Which algorithms compute a run's products: those that are known, those in the cache, those of a search.
 #include <algorithm>
 
+#include "algorithm_text.hpp"
+#include "attention_tune.hpp"
 #include "gemm_cache.hpp"
 #include "gemm_search.hpp"
 #include "ops.hpp"
@@ -30,17 +32,15 @@ void adopt(GemmTable& table, const GemmTable& other, std::span<const ProductKey>
   }
 }
 
-}  // namespace
-
-std::string OpsImpl::choose_algorithms(std::span<const ProductKey> products, std::string_view known, Tensor scratch,
-                                       Stream& s) {
+std::string choose_products(std::span<const ProductKey> products, std::string_view known, Tensor scratch,
+                            Tensor workspace, Stream& s) {
   const GemmTarget target = current_target();
   GemmTable table;
   adopt(table, table_of(known, "the checkpoint", target), products);
   const std::size_t from_checkpoint = table.all().size();
 
   const std::filesystem::path path = gemm_cache_path(target);
-  GemmTable cached = table_of(read_gemm_cache(path), path.string(), target);
+  GemmTable cached = table_of(read_cache(path), path.string(), target);
   adopt(table, cached, products);
   const std::size_t from_cache = table.all().size() - from_checkpoint;
 
@@ -48,10 +48,10 @@ std::string OpsImpl::choose_algorithms(std::span<const ProductKey> products, std
   std::copy_if(products.begin(), products.end(), std::back_inserter(missing),
                [&](const ProductKey& key) { return !table.find(key); });
   if (!missing.empty()) {
-    const GemmTable found = search_products(missing, scratch, products_workspace_, s);
+    const GemmTable found = search_products(missing, scratch, workspace, s);
     table.merge(found);
     cached.merge(found);
-    if (!found.all().empty()) write_gemm_cache(path, cached.text(target));
+    if (!found.all().empty()) write_cache(path, cached.text(target));
   }
   log::info("products: {} shapes; algorithms of {} from the checkpoint, {} from {}, {} searched now", products.size(),
             from_checkpoint, from_cache, path.empty() ? "no cache" : path.string(),
@@ -59,8 +59,19 @@ std::string OpsImpl::choose_algorithms(std::span<const ProductKey> products, std
   return table.text(target);
 }
 
-void OpsImpl::use_algorithms(std::string_view text) {
-  gemm_.pin(table_of(text, "rank 0", current_target()));
+}  // namespace
+
+std::string OpsImpl::choose_algorithms(const AlgorithmNeeds& needs, std::string_view known, Tensor slab, Tensor scratch,
+                                       Stream& s) {
+  const Sections sections = sections_of(known);
+  return choose_products(needs.products, sections.products, scratch, products_workspace_, s) +
+         choose_attentions(needs.attentions, sections.attention, slab, scratch, s);
+}
+
+void OpsImpl::use_algorithms(std::string_view text, const AlgorithmNeeds& needs, Tensor slab) {
+  const Sections sections = sections_of(text);
+  gemm_.pin(table_of(sections.products, "rank 0", current_target()));
+  pinned_attention_.pin(sections.attention, needs.attentions, slab);
 }
 
 }  // namespace sherd::cuda

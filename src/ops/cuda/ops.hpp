@@ -1,8 +1,9 @@
 #pragma once
 // cuda::OpsImpl: the CUDA device's Ops, a file per op. Every op checks its arguments as the CPU's does, then enqueues
 // kernels. All sums have an order that the shapes fix, so the same inputs give the same bits.
+#include "attention_pins.hpp"
 #include "gemm.hpp"
-#include "sherd/ops/ops.hpp"
+#include "sherd/ops/algorithms.hpp"
 
 namespace sherd::cuda {
 
@@ -52,14 +53,15 @@ class OpsImpl final : public sherd::Ops {
   void download(Tensor from, std::span<std::byte> to, Stream& s) override;
   void initialize(Tensor x, const InitRun& run, Stream& s) override;
 
-  std::string choose_algorithms(std::span<const ProductKey> products, std::string_view known, Tensor scratch,
+  std::string choose_algorithms(const AlgorithmNeeds& needs, std::string_view known, Tensor slab, Tensor scratch,
                                 Stream& s) override;
-  void use_algorithms(std::string_view text) override;
+  void use_algorithms(std::string_view text, const AlgorithmNeeds& needs, Tensor slab) override;
 
  private:
   Tensor scratch_;             // (kWorkspaceBytes / 8) f32, used by one op at a time
   Tensor products_workspace_;  // (kWorkspaceBytes / 8) f32, Gemm's
   Gemm gemm_;
+  PinnedAttention pinned_attention_;
 };
 
 }  // namespace sherd::cuda

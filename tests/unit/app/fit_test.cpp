@@ -62,6 +62,16 @@ TEST_F(NearestFit, TakesWhatCostsLeastFirst) {
             "--prefetch 1 --activation-checkpointing block --batch-size-per-device 2 --gradient-accumulation-steps 2");
 }
 
+TEST_F(NearestFit, GivesUpTheMemoryOfAnotherAttention) {
+  config.prefetch = 1;
+  TrainConfig changed = config;
+  config.attention = "auto";
+  EXPECT_EQ(nearest(bytes(changed), kAnything), "--attention own");
+  config.dtype = changed.dtype = "fp32";  // for which it has none
+  changed.activation_checkpointing = "block";
+  EXPECT_EQ(nearest(bytes(changed), kAnything), "--activation-checkpointing block");
+}
+
 TEST_F(NearestFit, ShardsAndThenAsksForRanks) {
   TrainConfig changed = config;
   changed.prefetch = 1;

@@ -111,6 +111,25 @@ TEST(Packing, FillsBinsWell) {
   EXPECT_GT(pack(random_lengths(20000, 230), 1024).fill(), 0.98);
 }
 
+TEST(Packing, KnowsTheMostDocumentsOfARow) {
+  EXPECT_EQ(pack({4, 3, 6, 2}, 6).most_documents(), 3);
+  EXPECT_EQ(pack({7, 7}, 6).most_documents(), 1);
+  EXPECT_EQ(pack({}, 6).most_documents(), 1);  // rows of no bin, as an evaluation's last batch may have
+  EXPECT_EQ(pack({7, 6}, 6).most_documents(), 2) << "unused positions are a document of their own";
+  for (const Packing packing : {Packing::packed, Packing::padded}) {
+    const BinTable table = pack(random_lengths(200, 90), 64, packing);
+    std::int64_t most = 0;
+    for (std::int64_t i = 0; i < table.size(); ++i) {
+      const HostBatch batch = batch_of(table, i);
+      std::int64_t documents = 0;
+      for (std::size_t p = 0; p < batch.doc_start.size(); ++p)
+        documents += batch.doc_start[p] == static_cast<std::int32_t>(p);
+      most = std::max(most, documents);
+    }
+    EXPECT_EQ(table.most_documents(), most);
+  }
+}
+
 TEST(Packing, KeepsThePiecesOfABinInCorpusOrderAndWithinT) {
   const BinTable table = pack(random_lengths(2000, 100), 128);
   for (std::int64_t i = 0; i < table.size(); ++i) {

@@ -114,10 +114,10 @@ TEST_F(GemmCache, IsAFilePerDeviceAndVersion) {
   const fs::path path = gemm_cache_path(kTarget);
   EXPECT_EQ(path, folder_ / "sherd" / "products-NVIDIA-H100-80GB-HBM3-130100.txt");
   EXPECT_EQ(gemm_cache_path({"../../etc/x", 90, 1, 1}).parent_path(), folder_ / "sherd");
-  EXPECT_EQ(read_gemm_cache(path), "");
-  write_gemm_cache(path, "one");
-  write_gemm_cache(path, sample().text(kTarget));
-  EXPECT_EQ(read_gemm_cache(path), sample().text(kTarget));
+  EXPECT_EQ(read_cache(path), "");
+  write_cache(path, "one");
+  write_cache(path, sample().text(kTarget));
+  EXPECT_EQ(read_cache(path), sample().text(kTarget));
   EXPECT_EQ(std::distance(fs::directory_iterator(path.parent_path()), {}), 1);
 }
 
@@ -128,17 +128,17 @@ TEST_F(GemmCache, IsInHomeUnlessThePathIsAbsolute) {
   EXPECT_EQ(gemm_cache_path(kTarget).parent_path(), folder_ / ".cache" / "sherd");
   ::setenv("HOME", "", 1);
   EXPECT_TRUE(gemm_cache_path(kTarget).empty());
-  write_gemm_cache("", "nowhere");
+  write_cache("", "nowhere");
   ::setenv("HOME", home.c_str(), 1);
 }
 
 TEST_F(GemmCache, TroubleIsOnlyLogged) {
   std::ofstream(folder_ / "file") << "x";
-  write_gemm_cache(folder_ / "file" / "sherd" / "products.txt", "text");
-  EXPECT_EQ(read_gemm_cache(folder_ / "file" / "sherd" / "products.txt"), "");
+  write_cache(folder_ / "file" / "sherd" / "products.txt", "text");
+  EXPECT_EQ(read_cache(folder_ / "file" / "sherd" / "products.txt"), "");
   std::ofstream(folder_ / "large") << std::string(5 << 20, 'x');
-  EXPECT_EQ(read_gemm_cache(folder_ / "large"), "");
-  EXPECT_EQ(read_gemm_cache(folder_), "");
+  EXPECT_EQ(read_cache(folder_ / "large"), "");
+  EXPECT_EQ(read_cache(folder_), "");
 }
 
 }  // namespace

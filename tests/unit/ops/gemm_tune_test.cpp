@@ -9,8 +9,8 @@
 
 #include "fake_cublas_lt.hpp"
 #include "sherd/device/cuda/device.hpp"
+#include "sherd/ops/algorithms.hpp"
 #include "sherd/ops/cuda/ops.hpp"
-#include "sherd/ops/product.hpp"
 
 namespace sherd::cuda {
 namespace {
@@ -36,9 +36,10 @@ class GemmTune : public ::testing::Test {
     fs::remove_all(folder_);
   }
 
+  AlgorithmNeeds needs() const { return {key_, {}}; }
   std::string choose(const std::string& known) {
     fake().ran.clear();
-    return ops_->choose_algorithms(key_, known, scratch_, *stream_);
+    return ops_->choose_algorithms(needs(), known, {}, scratch_, *stream_);
   }
   /// The algorithm that a linear layer runs by.
   std::uint64_t runs_by() {
@@ -68,7 +69,7 @@ TEST_F(GemmTune, AlgorithmsOfASearchAreCachedAndUsed) {
   const std::string text = choose("");
   EXPECT_FALSE(fake().ran.empty());
   EXPECT_EQ(cached(), text);
-  ops_->use_algorithms(text);
+  ops_->use_algorithms(text, needs(), {});
   EXPECT_EQ(runs_by(), 2u);  // the fastest
   EXPECT_EQ(choose(""), text);
   EXPECT_TRUE(fake().ran.empty()) << "what the cache has was searched again";
@@ -81,7 +82,7 @@ TEST_F(GemmTune, ACheckpointsAlgorithmsComeFirst) {
   fake().algorithms = {{.id = 1}};
   choose("");
   EXPECT_EQ(choose(recorded), recorded);
-  ops_->use_algorithms(recorded);
+  ops_->use_algorithms(recorded, needs(), {});
   EXPECT_EQ(runs_by(), 9u);
 }
 
@@ -107,7 +108,7 @@ TEST_F(GemmTune, DamageAndOtherDevicesMeanANewSearch) {
   std::ofstream(cache()) << good.substr(0, good.size() / 2);
   EXPECT_EQ(choose(""), good);
   EXPECT_EQ(cached(), good);
-  ops_->use_algorithms(other);
+  ops_->use_algorithms(other, needs(), {});
   EXPECT_EQ(runs_by(), 1u);
 }
 
@@ -116,7 +117,7 @@ TEST_F(GemmTune, WithoutAnyAlgorithmNothingIsChosen) {
   const std::string text = choose("");
   EXPECT_NE(text.find("end 0 "), std::string::npos) << text;
   EXPECT_FALSE(fs::exists(cache()));
-  ops_->use_algorithms(text);
+  ops_->use_algorithms(text, needs(), {});
   ops_->linear(x_, w_, y_, *stream_);
   stream_->synchronize();
   EXPECT_TRUE(fake().ran.empty());

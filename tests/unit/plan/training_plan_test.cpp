@@ -92,5 +92,28 @@ TEST(TrainingPlan, HoldsTheWorkspaceOfTheBackend) {
   }
 }
 
+TEST(TrainingPlan, NotesTheAttentionsInBf16AndHoldsTheirSlabIfItMayBeUsed) {
+  const auto plan = [](const char* device, const char* dtype, const char* attention) {
+    TrainConfig config;
+    config.gradient_accumulation_steps = 1;
+    config.batch_size_per_device = 2;
+    config.device = device;
+    config.dtype = dtype;
+    config.attention = attention;
+    return plan_training(code_llama(), rig_options(config),
+                         [](Arena& a) { return Mesh::planned(NodeMap::even(1, 1), {}, a); });
+  };
+  const TrainingPlan own = plan("cuda", "bf16", "own"), chosen = plan("cuda", "bf16", "auto");
+  const Heads heads{32, 32, 128};
+  EXPECT_EQ(chosen.ops.attentions, (std::set<AttentionKey>{{2, 512, heads, 0}}));
+  EXPECT_EQ(own.ops.attentions, chosen.ops.attentions);
+  EXPECT_EQ(chosen.persistent_bytes - own.persistent_bytes,
+            static_cast<std::size_t>(backend_of("cuda").attention_slab_bytes(2, 512, heads)));
+  EXPECT_EQ(chosen.activation_bytes, own.activation_bytes);
+  EXPECT_TRUE(plan("cuda", "fp32", "auto").ops.attentions.empty());
+  EXPECT_EQ(plan("cuda", "fp32", "auto").persistent_bytes, plan("cuda", "fp32", "own").persistent_bytes);
+  EXPECT_EQ(plan("cpu", "bf16", "auto").persistent_bytes, plan("cpu", "bf16", "own").persistent_bytes);
+}
+
 }  // namespace
 }  // namespace sherd

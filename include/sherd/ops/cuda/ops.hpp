@@ -15,6 +15,9 @@ constexpr std::int64_t kRuntimeBytes = 256 << 20;
 /// error in a build without CUDA.
 std::unique_ptr<sherd::Ops> make_ops(Tensor workspace);
 
+/// Of the slab for cuDNN's attention (attention_slab.cpp), in every build, since plans are made where no GPU is.
+std::int64_t attention_slab_bytes(std::int64_t batch, std::int64_t length, Heads heads);
+
 /// The rate that this device's products reach now, in FLOP/s: the MFU denominator. Takes device memory while it
 /// measures. Usage error in a build without CUDA.
 double measure_gemm_rate(sherd::Device& device, DType dtype);
