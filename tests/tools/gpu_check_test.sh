@@ -130,7 +130,7 @@ expect "gpu_check.tar.gz alone is gone on from" is "$(calls -e 'cuda_test' -e 's
 settings=(FAKE= GPU_NAME=Other)
 check --bundle bundle
 expect "another GPU: starts anew" says 'another GPU, driver or program: starting anew'
-expect "another GPU: all is run" is "$(calls 'sherd train')" 5
+expect "another GPU: all is run" is "$(calls 'sherd train')" 6
 
 # --- no time ---
 anew
