@@ -46,7 +46,7 @@ std::uint64_t setting(const char* name, std::uint64_t otherwise) {
 
 std::vector<FuzzTarget> all_targets() {
   std::vector<FuzzTarget> all = config_targets();
-  for (const auto& more : {io_targets(), data_targets(), chess_targets()})
+  for (const auto& more : {io_targets(), data_targets(), ops_targets(), chess_targets()})
     all.insert(all.end(), more.begin(), more.end());
   return all;
 }

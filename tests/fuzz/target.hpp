@@ -16,6 +16,7 @@ struct FuzzTarget {
 std::vector<FuzzTarget> config_targets();
 std::vector<FuzzTarget> io_targets();
 std::vector<FuzzTarget> data_targets();
+std::vector<FuzzTarget> ops_targets();
 std::vector<FuzzTarget> chess_targets();
 
 /// The bytes as a file, for parsers that open one.
