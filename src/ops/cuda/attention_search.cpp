@@ -64,8 +64,9 @@ std::vector<std::int32_t> document_starts(const AttentionKey& key) {
 
 class Comparison {
  public:
-  Comparison(const AttentionKey& key, const Operands& operands, CudnnAttention& cudnn, Stream& s)
-      : key_(key), x_(operands), cudnn_(cudnn), stream_(s), starts_(document_starts(key)) {
+  /// `slab`: cudnn's.
+  Comparison(const AttentionKey& key, const Operands& operands, CudnnAttention& cudnn, Tensor slab, Stream& s)
+      : key_(key), x_(operands), cudnn_(cudnn), slab_(slab), stream_(s), starts_(document_starts(key)) {
     fill_unevenly(x_.qkv, s);
     fill_unevenly(x_.dout, s);
     CUDA_CHECK(cudaMemcpyAsync(x_.starts.data, starts_.data(), x_.starts.bytes(), cudaMemcpyHostToDevice, native(s)));
@@ -79,7 +80,10 @@ class Comparison {
     choice.own = time(own, own_attention);
     const auto run = [this](const AttentionCall& c, Stream& s) { by_cudnn(c, s); };
     try {
-      if (!cudnn_.takes(theirs)) return choice;  // refused
+      if (!cudnn_.takes(theirs)) {
+        say_refused(backward, cudnn_.slab_bytes(theirs));
+        return choice;
+      }
       poison(x_.cudnn);
       run(theirs, stream_);
       stream_.synchronize();
@@ -113,6 +117,13 @@ class Comparison {
     made.delta = heads(x_.delta);
     made.dqkv = rows(to.dqkv, key_.heads.packed());
     return made;
+  }
+
+  void say_refused(bool backward, std::int64_t bytes) const {
+    const std::string task = AttentionTask{key_, backward}.text();
+    bytes == 0 ? log::info("attention {}: {} has no kernel for it", task, cudnn_.version())
+               : log::info("attention {}: {} wants {} bytes for it, more than the plan's {}", task, cudnn_.version(),
+                           bytes, slab_.bytes());
   }
 
   void by_cudnn(const AttentionCall& c, Stream& s) { c.dout ? cudnn_.backward(c, s) : cudnn_.forward(c, s); }
@@ -174,6 +185,7 @@ class Comparison {
   AttentionKey key_;
   Operands x_;
   CudnnAttention& cudnn_;
+  Tensor slab_;
   Stream& stream_;
   std::vector<std::int32_t> starts_;
   Stopwatch watch_;
@@ -196,7 +208,7 @@ AttentionTable compare_attentions(std::span<const AttentionKey> keys, Tensor sla
       log::info("attention {} is not compared, and ours computes it: {}", key.text(), reason);
       continue;
     }
-    Comparison comparison(key, operands, *cudnn, s);
+    Comparison comparison(key, operands, *cudnn, slab, s);
     for (const bool backward : {false, true}) table.set({key, backward}, comparison.of(backward));
     s.synchronize();
   }

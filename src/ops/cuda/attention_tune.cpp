@@ -93,9 +93,11 @@ std::string choose_attentions(std::span<const AttentionKey> keys, std::string_vi
   log::info("attention: {} shapes, {}; kernels of {} from the checkpoint, {} from {}, {} compared now", keys.size(),
             library, from_checkpoint, from_cache, path.empty() ? "no cache" : path.string(),
             table.all().size() / std::size(kDirections) - from_checkpoint - from_cache);
-  for (const auto& [task, choice] : table.all())
-    log::info("attention {}: ours {:.2f} us, cuDNN's {:.2f} us; {}", task.text(), choice.own, choice.cudnn,
-              meaning(choice.verdict));
+  for (const auto& [task, choice] : table.all()) {
+    const bool timed = choice.verdict != AttentionTable::Verdict::refused;
+    log::info("attention {}: ours {:.2f} us{}; {}", task.text(), choice.own,
+              timed ? fmt::format(", cuDNN's {:.2f} us", choice.cudnn) : "", meaning(choice.verdict));
+  }
   return table.text(target);
 }
 
