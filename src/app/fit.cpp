@@ -123,13 +123,14 @@ void report_runtime(const TrainingPlan& plan, const Machine& machine, int rank) 
   const std::int64_t runtime = taken - narrow<std::int64_t>(plan.bytes());
   const std::int64_t allowance = backend_of(machine.kind).runtime_bytes;
   log::info(
-      "GPU memory per rank: {} bytes of arena, as planned; {:.1f} MiB beside it of {:.0f} MiB allowed; contexts and "
-      "other programs: {:.1f} MiB",
-      plan.bytes(), mib(runtime), mib(allowance), mib(before.total - before.free));
+      "GPU memory after a step: {} bytes of arena per rank, and {:.1f} MiB beside it, of {:.0f} MiB allowed; before, "
+      "contexts and other programs had {:.1f} MiB of the device",
+      plan.bytes(), mib(std::max<std::int64_t>(0, runtime)), mib(allowance), mib(before.total - before.free));
   if (runtime > allowance) {
     log::warn(
-        "CUDA's libraries took {:.1f} MiB beside the arena, the plan allows {:.0f}: a run that fits closely may "
-        "end for want of memory. Please report device, driver and this number",
+        "CUDA's libraries, or other programs since the run began, took {:.1f} MiB per rank beside the arena, and the "
+        "plan "
+        "allows {:.0f}: a run that fits closely may end for want of memory",
         mib(runtime), mib(allowance));
   }
 }

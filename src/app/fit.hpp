@@ -13,7 +13,7 @@ MeshOptions mesh_options(const TrainConfig& config, const DeviceShares& shares =
 void require_fit(const TrainingPlan& plan, const TrainConfig& config, const ModelConfig& model, const NodeMap& nodes,
                  const Machine& machine, int rank);
 
-/// After a run on a GPU, while all ranks still hold its memory: what its libraries took beside the arena, in the log.
+/// On a GPU, while all ranks hold its memory: what its libraries took beside the arena, in the log.
 void report_runtime(const TrainingPlan& plan, const Machine& machine, int rank);
 
 /// The change of `config` that costs least among those whose plan takes at most `bytes` a rank, as flags, or as what

@@ -87,10 +87,10 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
     if (host->rank() == 0) describe_run(config, inputs);
   });
   Trainer trainer(config, model, inputs.corpus, rig, *host, gemm_rate);
+  if (!trainer.has_steps(state)) return static_cast<int>(ExitCode::done);
   state.algorithms =
       settle_algorithms(rig, needs_of(plan.ops, options, trainer.most_documents()), state.algorithms, *host);
-  trainer.run(state);
-  together(*host, [&] { report_runtime(plan, machine, mpi.rank()); });
+  trainer.run(state, [&] { together(*host, [&] { report_runtime(plan, machine, mpi.rank()); }); });
   return static_cast<int>(ExitCode::done);
 }
 

@@ -23,8 +23,8 @@ Arena Arena::measure(std::string name) {
 
 std::pair<Arena, Arena> Arena::divide(Arena whole, std::string first, std::size_t bytes, std::string second) {
   const std::size_t begin = aligned(bytes), all = whole.capacity();
-  SHERD_CHECK(whole.top_ == 0 && begin <= all, "arena '{}' of {} bytes, {} taken, divided at {}", whole.name(), all,
-              whole.top_, begin);
+  SHERD_CHECK(whole.top_ == 0 && begin <= all && !whole.measuring(), "arena '{}' of {} bytes, {} taken, divided at {}",
+              whole.name(), all, whole.top_, begin);
   std::byte* const data = whole.block_.data;
   const auto owner = std::make_shared<Arena>(std::move(whole));
   const auto part = [&](std::string name, std::size_t from, std::size_t length) {
@@ -39,6 +39,11 @@ Arena::~Arena() {
 
 Arena::Arena(Arena&& other) noexcept
     : name_(std::move(other.name_)), block_(std::exchange(other.block_, {})), top_(other.top_), high_(other.high_) {}
+
+Tensor Arena::idle(DType dtype) const {
+  SHERD_CHECK(top_ == 0 && !measuring(), "arena '{}' is in use: {} bytes are taken", name_, top_);
+  return Tensor::make(block_.data, dtype, {narrow<std::int64_t>(block_.bytes / size_of(dtype))});
+}
 
 Tensor Arena::take(DType dtype, std::initializer_list<std::int64_t> shape) {
   return take(dtype, std::span(shape.begin(), shape.size()));

@@ -61,9 +61,7 @@ Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const 
 }
 
 std::string Rig::choose_algorithms(const AlgorithmNeeds& needs, std::string_view known) {
-  const Arena::Scope scope(activations_);
-  const Tensor all = activations_.take(DType::f32, {narrow<std::int64_t>(activations_.capacity() / 4)});
-  return ops_->choose_algorithms(needs, known, attention_slab_, all, *compute_);
+  return ops_->choose_algorithms(needs, known, attention_slab_, activations_.idle(DType::f32), *compute_);
 }
 
 void Rig::initialize(std::uint64_t seed) {

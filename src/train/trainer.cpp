@@ -52,11 +52,14 @@ LoaderOptions Trainer::loader_options(std::int64_t first_step) const {
   return o;
 }
 
-void Trainer::run(RunState state) {
-  if (state.step >= total_steps_) {
-    log::info("nothing to do: the run has {} steps and the checkpoint is at step {}", total_steps_, state.step);
-    return;
-  }
+bool Trainer::has_steps(const RunState& state) const {
+  if (state.step < total_steps_) return true;
+  log::info("nothing to do: the run has {} steps and the checkpoint is at step {}", total_steps_, state.step);
+  return false;
+}
+
+void Trainer::run(RunState state, const std::function<void()>& after_first_step) {
+  const std::int64_t first = state.step;
   Loader loader = Loader::training(corpus_, train_bins_, loader_options(state.step));
   std::int64_t saved_at = -1;
   for (bool last = false; !last;) {
@@ -70,6 +73,10 @@ void Trainer::run(RunState state) {
     last = state.step == total_steps_ || out_of_time();
     if (last || state.step % config_.log_every == 0) log::info("{}", log_line(r));
     write(json_line(r));
+    if (state.step == first + 1 && after_first_step) {
+      rig_.synchronize();
+      after_first_step();
+    }
     if (last || (config_.eval_every > 0 && state.step % config_.eval_every == 0)) evaluate(state);
     if (last || (config_.save_every > 0 && state.step % config_.save_every == 0)) {
       save(config_, state, rig_, host_);

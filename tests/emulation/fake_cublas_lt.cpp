@@ -97,6 +97,9 @@ cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* a
   if ((p.transpose_a ? la.cols : la.rows) != ld.rows || (p.transpose_b ? lb.rows : lb.cols) != ld.cols ||
       (p.transpose_b ? lb.cols : lb.rows) != k || c != d || la.ld < la.rows || lb.ld < lb.rows || ld.ld < ld.rows)
     return CUBLAS_STATUS_INVALID_VALUE;
+  if (p.compute == CUBLAS_COMPUTE_32F_PEDANTIC && la.type != CUDA_R_32F) return CUBLAS_STATUS_INVALID_VALUE;
+  for (const void* at : {a, b, static_cast<const void*>(d)})
+    if (reinterpret_cast<std::uintptr_t>(at) % how.alignment != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
   const Call call{p.transpose_a,
                   p.transpose_b,
                   la,

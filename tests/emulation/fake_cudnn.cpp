@@ -1,7 +1,9 @@
 // cuDNN's attention on the emulated device: our own kernels, and a time that it declares. EMULATED_CUDNN says what kind
-// of cuDNN there is: "faster" or "slower" than ours, "wrong" (results off by a tenth), "unrepeatable" (bits that change
+// of cuDNN there is: "faster" or "slower" than ours, "wrong" (results off by a tenth), "late" (only the
+// last token is), "failing" (its calls throw), "unrepeatable" (bits that change
 // from call to call), "old" (it takes no packed documents), or none at all, if it is absent.
 #include <cstdlib>
+#include <stdexcept>
 
 #include "../../src/ops/cuda/cudnn_attention.hpp"
 #include "../../src/ops/cuda/cudnn_documents.hpp"
@@ -37,6 +39,7 @@ class FakeCudnn final : public CudnnAttention {
     return DocumentTable::bytes(settings_.documents) + 4 * b * t * h * (call.dout ? call.shape.heads.dim + 1 : 1);
   }
   void forward(const AttentionCall& call, Stream& s) override {
+    if (kind_ == "failing") throw std::runtime_error("an exception of cudnn-frontend");
     begin(call, s);
     flash_attention(call, s);
     end(call.out, s);
@@ -58,12 +61,14 @@ class FakeCudnn final : public CudnnAttention {
   void end(const Tensor& result, Stream& s) {
     const double kernels = settings_.documents == 0 ? 1 : 2;  // this one and that of begin()
     const double time = emulation::kernel_microseconds() * (kind_ == "slower" ? 100 : -kernels - 0.5);
-    const bool wrong = kind_ == "wrong", changes = kind_ == "unrepeatable";
+    const Tensor last_token = result.view({result.rows(), result.cols()}).row_range(result.rows() - 1, 1);
+    const bool wrong = kind_ == "wrong", late = kind_ == "late", changes = kind_ == "unrepeatable";
     cudaLaunchConfig_t config;
     config.stream = native(s);
     cuda_check(emulation::launch(config, nullptr,
                                  [=, this] {
                                    if (wrong) scale(result, 1.1f);
+                                   if (late) scale(last_token, 1.5f);
                                    if (changes) result.data[0] ^= std::byte(++calls_ & 1);
                                    emulation::take_time(time);
                                  }),

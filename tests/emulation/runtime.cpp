@@ -221,7 +221,9 @@ cudaError_t cudaRuntimeGetVersion(int* v) {
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   const std::lock_guard lock(memory_mutex);
   *total = capacity();
-  *free = capacity() - allocated;
+  const bool works = launches.load() > 0;  // EMULATED_CUDA_LIBRARY_BYTES: what libraries take once they run
+  *free =
+      capacity() - allocated - (works ? static_cast<std::size_t>(environment("EMULATED_CUDA_LIBRARY_BYTES", 0)) : 0);
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** out, std::size_t bytes) {

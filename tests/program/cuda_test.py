@@ -76,9 +76,11 @@ class Training(RunFolder):
 
     def test_tells_what_lies_beside_the_arena(self):
         done = self.trained("--device", "cuda")  # of two ranks each would count its own emulated memory
-        said = re.search(r"GPU memory per rank: (\d+) bytes of arena, as planned; (-?[\d.]+) MiB beside it", done.stdout)
+        said = re.search(r"GPU memory after a step: (\d+) bytes of arena per rank, and ([\d.]+) MiB beside it", done.stdout)
         self.assertTrue(said, done.stdout + done.stderr)
         self.assertLess(abs(float(said[2])), 0.1)  # no library of the emulation takes any; pages are rounded
+        done = self.trained("--device", "cuda", steps=4, env=emulated(LIBRARY_BYTES=300 << 20))
+        self.assertIn("300.0 MiB per rank beside the arena", done.stderr)
         plan = self.sherd("plan", "--model", "model", "--ranks", "2", "--device", "cuda", "--dtype", "fp32",
                           "--max-seq-length", "64")
         self.assertEqual(plan.returncode, 0, plan.stderr)

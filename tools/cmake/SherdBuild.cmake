@@ -1,4 +1,4 @@
-# How every target of ours is compiled, and the two functions that declare a layer and its tests.
+# How every target of ours is compiled, and the functions that declare a layer and its tests.
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
 endif()
@@ -53,7 +53,7 @@ function(sherd_layer name)
 endfunction()
 
 # sherd_test_objects(NAME): how a target of tests is compiled. They are run once, so -O1: it takes two thirds of the time.
-# The functions of other layers that they call keep their -O3.
+# Compiled functions of other layers keep their -O3; inline ones may be the test's.
 function(sherd_test_objects name)
   if(NOT TARGET sherd_test_headers)
     sherd_headers(sherd_test_headers <gtest/gtest.h> <filesystem> <fstream> <functional> <fmt/core.h>)

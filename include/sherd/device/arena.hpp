@@ -38,6 +38,10 @@ class Arena {
   Tensor take(DType dtype, std::initializer_list<std::int64_t> shape);
   Tensor take(DType dtype, std::span<const std::int64_t> shape);
 
+  /// All of the block, contiguous, while nothing is taken: to be used for something else in between. The high-water
+  /// mark does not see it.
+  Tensor idle(DType dtype) const;
+
   const std::string& name() const { return name_; }
   bool measuring() const { return block_.release == nullptr; }
   std::size_t high_water() const { return high_; }

@@ -166,7 +166,7 @@ class Ops {
   };
   virtual void initialize(Tensor x, const InitRun& run, Stream& s) = 0;
 
-  // --- algorithms (ops/cuda/tune.cpp) -------------------------------------------------------------------------------
+  // --- algorithms (ops/cuda/gemm_tune.cpp, attention_tune.cpp) ------------------------------------------------------
   /// Which algorithm should compute which product and which kernel which attention, as text for use_algorithms on every
   /// rank: from `known` (such a text, perhaps of another device), else from this machine's cache, else the fastest of a
   /// timed search, which is cached. `slab`: Backend::attention_slab_bytes, or null. `scratch`, device memory, is

@@ -1,7 +1,8 @@
 #pragma once
 // Stochastic rounding of AdamW's moments to bf16 (Gupta et al., arXiv:1502.02551): up with the probability of what the
 // lower neighbour leaves, so that the expected value is the exact one. Nearest would keep v forever where it is once
-// (1 - beta2) g^2 is less than half a bf16 step of it, 1/512 to 1/256. One code for all backends, kernels included.
+// (1 - beta2) |g^2 - v| is less than half a bf16 step of v: with beta2 = 0.999 it would not even decay. One code for
+// all backends, kernels included.
 #include <array>
 #include <cstdint>
 

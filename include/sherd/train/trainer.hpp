@@ -2,6 +2,7 @@
 // Trainer: the loop over steps, with evaluation, checkpoints, log lines and metrics.
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <optional>
 
 #include "sherd/data/corpus.hpp"
@@ -22,8 +23,11 @@ class Trainer {
   /// The most documents of a row of any batch, of training and of evaluation.
   std::int64_t most_documents() const { return std::max(train_bins_.most_documents(), eval_bins_.most_documents()); }
 
-  /// From `state` to the end of the run: its last step, or --max-minutes. Saves at the end.
-  void run(RunState state);
+  /// Whether a run from `state` has a step to do; else it says so in the log.
+  bool has_steps(const RunState& state) const;
+  /// From `state` to the end of the run: its last step, or --max-minutes. Saves at the end. Calls `after_first_step`
+  /// once, on all ranks, with the streams idle.
+  void run(RunState state, const std::function<void()>& after_first_step = {});
 
  private:
   LoaderOptions loader_options(std::int64_t first_step) const;

@@ -13,4 +13,8 @@ namespace sherd::cuda {
 /// memory that may be overwritten; a shape whose operands do not fit in it is left out. Waits for the stream.
 AttentionTable compare_attentions(std::span<const AttentionKey> keys, Tensor slab, Tensor scratch, Stream& s);
 
+/// `table`, whose choices may come from anywhere, with cuDNN's kernels only where they still give right results whose
+/// bits repeat. Not timed. Memory as above; waits for the stream.
+AttentionTable verified(AttentionTable table, Tensor slab, Tensor scratch, Stream& s);
+
 }  // namespace sherd::cuda

@@ -8,7 +8,8 @@ namespace {
 
 using Verdict = AttentionTable::Verdict;
 
-constexpr std::array<std::string_view, 5> kVerdicts = {"faster", "slower", "wrong", "unrepeatable", "refused"};
+constexpr std::array<std::string_view, 6> kVerdicts = {"faster",       "slower",  "wrong",
+                                                       "unrepeatable", "refused", "uncompared"};
 
 std::string header(const AttentionTarget& t) {
   return fmt::format("{} {} sm {} multiprocessors {} device {}", kAttentionFormat, t.library, t.compute_capability,

@@ -29,7 +29,7 @@ struct AttentionTask {
 class AttentionTable {
  public:
   /// Of cuDNN's kernel beside ours. All but the first mean that ours computes.
-  enum class Verdict { faster, slower, wrong, unrepeatable, refused };
+  enum class Verdict { faster, slower, wrong, unrepeatable, refused, uncompared };
   struct Choice {
     Verdict verdict = Verdict::refused;
     double own = 0, cudnn = 0;  // microseconds, medians when they were compared; cudnn 0: it takes no such call

@@ -40,6 +40,8 @@ const char* meaning(AttentionTable::Verdict verdict) {
       return "cuDNN's results are wrong, so ours computes it";
     case AttentionTable::Verdict::unrepeatable:
       return "the bits of cuDNN's results change from run to run, so ours computes it";
+    case AttentionTable::Verdict::uncompared:
+      return "cuDNN's could not be compared, so ours computes it";
     default:
       return "cuDNN does not take it, so ours computes it";
   }
@@ -77,27 +79,38 @@ std::string choose_attentions(std::span<const AttentionKey> keys, std::string_vi
   const AttentionTarget target = attention_target(library);
   AttentionTable table;
   adopt(table, attention_table_of(known, "the checkpoint", target), keys);
+  table = verified(std::move(table), slab, scratch, s);
   const std::size_t from_checkpoint = keys.size() - missing_in(table, keys).size();
 
-  const std::filesystem::path path = cache_path("attention", target.device, library);
-  AttentionTable cached = attention_table_of(read_cache(path), path.string(), target);
-  adopt(table, cached, keys);
+  const std::filesystem::path path =
+      cache_path("attention", target.device, fmt::format("{} {}", target.multiprocessors, library));
+  AttentionTable from_file;
+  adopt(from_file, attention_table_of(read_cache(path), path.string(), target), missing_in(table, keys));
+  table.merge(verified(std::move(from_file), slab, scratch, s));
   const std::vector<AttentionKey> missing = missing_in(table, keys);
   const std::size_t from_cache = keys.size() - missing.size() - from_checkpoint;
   if (!missing.empty()) {
     const AttentionTable found = compare_attentions(missing, slab, scratch, s);
     table.merge(found);
-    cached.merge(found);
-    if (!found.all().empty()) write_cache(path, cached.text(target));
+    AttentionTable kept;  // what could not be compared may be another time
+    for (const auto& [task, choice] : found.all())
+      if (choice.verdict != AttentionTable::Verdict::uncompared) kept.set(task, choice);
+    const bool any = !kept.all().empty();
+    kept.merge(attention_table_of(read_cache(path), path.string(), target));  // as it is now: other jobs write it, too
+    if (any) write_cache(path, kept.text(target));
   }
   log::info("attention: {} shapes, {}; kernels of {} from the checkpoint, {} from {}, {} compared now", keys.size(),
             library, from_checkpoint, from_cache, path.empty() ? "no cache" : path.string(),
             table.all().size() / std::size(kDirections) - from_checkpoint - from_cache);
+  bool any = false;
   for (const auto& [task, choice] : table.all()) {
-    const bool timed = choice.verdict != AttentionTable::Verdict::refused;
     log::info("attention {}: ours {:.2f} us{}; {}", task.text(), choice.own,
-              timed ? fmt::format(", cuDNN's {:.2f} us", choice.cudnn) : "", meaning(choice.verdict));
+              choice.cudnn > 0 ? fmt::format(", cuDNN's {:.2f} us", choice.cudnn) : "", meaning(choice.verdict));
+    any = any || choice.by_cudnn();
   }
+  if (!any)
+    log::info("attention: ours everywhere; --attention own saves {:.1f} MiB",
+              static_cast<double>(slab.bytes()) / (1 << 20));
   return table.text(target);
 }
 

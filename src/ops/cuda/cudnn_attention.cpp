@@ -245,8 +245,8 @@ class Cudnn final : public CudnnAttention {
       log::debug("{}: {} takes no packed documents, 9.25 does", key.text(), version());
       return {};
     }
-    Plan plan{.graph = Description(key).graph()};
     try {
+      Plan plan{.graph = Description(key).graph()};
       fe::error_t status = plan.graph->build(handle_, {fe::HeurMode_t::A});
       if (status.is_good()) status = plan.graph->get_workspace_size(plan.workspace);
       if (status.is_good()) return plan;
@@ -293,7 +293,13 @@ class Cudnn final : public CudnnAttention {
     SHERD_CHECK(rc == CUDNN_STATUS_SUCCESS, "cudnnSetStream failed: {}", static_cast<int>(rc));
     std::unordered_map<std::int64_t, void*> at = pointers(call);
     const std::int64_t first = key.documents == 0 ? 0 : workspace_at(key);
-    cudnn_check(plan.graph->execute(handle_, at, slab_.data + first), op);
+    try {
+      cudnn_check(plan.graph->execute(handle_, at, slab_.data + first), op);
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& e) {  // cudnn-frontend's
+      throw Error(ExitCode::internal, fmt::format("{}: {} of {} failed: {}", op, version(), key.text(), e.what()));
+    }
     ran(s, op);
   }
 

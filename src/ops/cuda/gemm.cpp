@@ -1,6 +1,5 @@
 #include "gemm.hpp"
 
-#include <set>
 #include <unordered_map>
 
 #include "gemm_plain.hpp"
@@ -68,12 +67,12 @@ struct Gemm::Impl {
 };
 
 std::optional<Algorithm> Gemm::Impl::choose(const GemmProblem& problem, const PlanKey& key) const {
-  if (const GemmTable::Choice* choice = table.find(key.shape)) {
+  if (const GemmTable::Choice* choice = table.find(key.shape); choice && choice->any()) {
     std::string reason;
     if (auto pinned = problem.restored(handle, choice->algorithm, key.aligned, workspace.bytes(), reason))
       return pinned;
-    log::warn("product {}: its pinned algorithm is refused ({}), so cuBLASLt chooses; search again", key.shape.text(),
-              reason);
+    log::warn("product {}: its pinned algorithm is refused ({}), so cuBLASLt's first guess computes it",
+              key.shape.text(), reason);
   }
   const std::vector<Algorithm> found = problem.candidates(handle, key.aligned, workspace.bytes(), 8);
   if (!found.empty()) return found.front();
@@ -110,12 +109,6 @@ void Gemm::multiply(const Product& product, const char* op, Stream& s) {
 void Gemm::pin(GemmTable table) {
   impl_->table = std::move(table);
   impl_->plans.clear();
-}
-
-std::vector<ProductKey> Gemm::met() const {
-  std::set<ProductKey> shapes;
-  for (const auto& [key, plan] : impl_->plans) shapes.insert(key.shape);
-  return {shapes.begin(), shapes.end()};
 }
 
 }  // namespace sherd::cuda

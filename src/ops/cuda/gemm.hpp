@@ -2,7 +2,6 @@
 // Gemm: every matrix product of the backend, by cuBLASLt, which is loaded when the first Gemm is made, so that the
 // program starts on machines without it.
 #include <memory>
-#include <vector>
 
 #include "gemm_table.hpp"
 
@@ -19,8 +18,6 @@ class Gemm {
   /// From now on products of these shapes run by these algorithms; one that the library refuses is logged and left to
   /// the library's own choice.
   void pin(GemmTable table);
-  /// The shapes multiplied so far: what a search is worth for.
-  std::vector<ProductKey> met() const;
 
  private:
   struct Impl;

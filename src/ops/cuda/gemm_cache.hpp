@@ -1,5 +1,6 @@
 #pragma once
-// Tables of algorithms on disk: one file per kind, device and library version, in $XDG_CACHE_HOME/sherd or
+// Tables of algorithms on disk: one file per kind, device, number of multiprocessors and library version, in
+// $XDG_CACHE_HOME/sherd or
 // ~/.cache/sherd. A cache only saves the search's time, so nothing here throws: what goes wrong is logged.
 #include <filesystem>
 #include <string>
@@ -12,7 +13,7 @@ namespace sherd::cuda {
 /// `kind`: "products". Empty if neither XDG_CACHE_HOME nor HOME is an absolute path.
 std::filesystem::path cache_path(std::string_view kind, std::string_view device, std::string_view version);
 inline std::filesystem::path gemm_cache_path(const GemmTarget& target) {
-  return cache_path("products", target.device, std::to_string(target.library_version));
+  return cache_path("products", target.device, fmt::format("{}-{}", target.multiprocessors, target.library_version));
 }
 /// The whole file, or nothing: absent, unreadable, too large.
 std::string read_cache(const std::filesystem::path& path);

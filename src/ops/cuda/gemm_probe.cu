@@ -23,20 +23,20 @@ __global__ void compare_kernel(const std::uint16_t* x, const std::uint16_t* y, s
   if (i < n && x[i] != y[i]) *flag = 1;
 }
 
-/// Grid: kSquareSums blocks of 256 threads; each thread adds its elements in f64, in their order: deterministic.
+/// Grid: a block of 128 threads per row; each thread adds its elements in f64, in their order: deterministic.
 template <class T>
-__global__ void squares_kernel(Rows<T> x, Rows<T> y, std::int64_t cols, std::int64_t n, float* sums) {
+__global__ void squares_kernel(Rows<T> x, Rows<T> y, std::int64_t cols, float* sums) {
+  const std::int64_t row = blockIdx.x;
   double difference = 0, size = 0;
-  for (std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
-       i += std::int64_t{kSquareSums} * blockDim.x) {
-    const double a = to_f32(x[i / cols][i % cols]), b = to_f32(y[i / cols][i % cols]);
+  for (std::int64_t i = threadIdx.x; i < cols; i += blockDim.x) {
+    const double a = to_f32(x[row][i]), b = to_f32(y[row][i]);
     difference += (a - b) * (a - b);
     size += b * b;
   }
   difference = block_sum(difference);
   size = block_sum(size);
-  if (threadIdx.x == 0) sums[blockIdx.x] = static_cast<float>(difference);
-  if (threadIdx.x == 0) sums[kSquareSums + blockIdx.x] = static_cast<float>(size);
+  if (threadIdx.x == 0) sums[row] = static_cast<float>(difference);
+  if (threadIdx.x == 0) sums[gridDim.x + row] = static_cast<float>(size);
 }
 
 }  // namespace
@@ -57,11 +57,11 @@ void compare_bits(Tensor x, Tensor y, Tensor flag, Stream& s) {
 }
 
 void sum_squares(Tensor x, Tensor y, Tensor sums, Stream& s) {
-  SHERD_CHECK(x.cols() == y.cols() && x.rows() == y.rows() && x.dtype == y.dtype && sums.numel() == 2 * kSquareSums,
+  SHERD_CHECK(x.cols() == y.cols() && x.rows() == y.rows() && x.dtype == y.dtype && sums.numel() == 2 * x.rows(),
               "sum_squares of {} and {}", x.describe(), y.describe());
   const auto run = [&]<class T>(T) {
-    launch(s, "sum_squares", squares_kernel<T>, Grid{.x = kSquareSums}, rows_of<T>(x), rows_of<T>(y), x.cols(),
-           x.numel(), sums.as<float>().data());
+    launch(s, "sum_squares", squares_kernel<T>, Grid{.x = x.rows(), .threads = 128}, rows_of<T>(x), rows_of<T>(y),
+           x.cols(), sums.as<float>().data());
   };
   x.dtype == DType::bf16 ? run(bf16{}) : run(float{});
 }

@@ -9,9 +9,8 @@ namespace sherd::cuda {
 void fill_unevenly(Tensor t, Stream& s);
 /// flag (1) i32 = 1 if the bits of x and y, of one shape and contiguous, differ anywhere; else it is left as it is.
 void compare_bits(Tensor x, Tensor y, Tensor flag, Stream& s);
-/// Parts of two sums, to be added on the host: sums (2, kSquareSums) f32 = (x - y)^2 and y^2. x and y (R, C) have one
-/// shape and dtype, f32 or bf16; rows may have strides.
-constexpr int kSquareSums = 64;
+/// sums (2, R) f32 = the sum of (x - y)^2 of each row, then that of y^2. x and y (R, C) have one shape and dtype, f32
+/// or bf16; rows may have strides.
 void sum_squares(Tensor x, Tensor y, Tensor sums, Stream& s);
 
 }  // namespace sherd::cuda

@@ -26,6 +26,18 @@ struct Operands {
   bool fit() const { return a && b && out && again && flag; }
 };
 
+class LibraryHandle {
+ public:
+  LibraryHandle() { cublas_check(cublas_lt().create(&handle_), "cublasLtCreate"); }
+  ~LibraryHandle() { cublas_lt().destroy(handle_); }
+  LibraryHandle(const LibraryHandle&) = delete;
+  LibraryHandle& operator=(const LibraryHandle&) = delete;
+  cublasLtHandle_t get() const { return handle_; }
+
+ private:
+  cublasLtHandle_t handle_ = nullptr;
+};
+
 class Search {
  public:
   Search(const ProductKey& key, const Operands& operands, Tensor workspace, cublasLtHandle_t handle, Stream& s)
@@ -35,10 +47,15 @@ class Search {
     fill_unevenly(operands.out, s);
   }
 
-  std::optional<GemmTable::Choice> best() {
+  bool takes(const AlgorithmBytes& bytes) {
+    std::string reason;
+    const auto algorithm = problem_.restored(handle_, bytes, kRound, workspace_.bytes(), reason);
+    return algorithm && repeatable(*algorithm);
+  }
+
+  GemmTable::Choice best() {
     std::vector<std::pair<double, Algorithm>> timed;
-    const Alignment round{256, 256, 256};
-    for (const Algorithm& algorithm : problem_.candidates(handle_, round, workspace_.bytes(), kCandidates))
+    for (const Algorithm& algorithm : problem_.candidates(handle_, kRound, workspace_.bytes(), kCandidates))
       if (const auto time = median(algorithm)) timed.emplace_back(*time, algorithm);
     std::sort(timed.begin(), timed.end(), [](const auto& x, const auto& y) { return x.first < y.first; });
     for (const auto& [time, algorithm] : timed) {
@@ -47,10 +64,12 @@ class Search {
       std::copy(std::begin(algorithm.algo.data), std::end(algorithm.algo.data), choice.algorithm.begin());
       return choice;
     }
-    return std::nullopt;
+    return {};
   }
 
  private:
+  static constexpr Alignment kRound{256, 256, 256};
+
   bool run(const Algorithm& algorithm, const Tensor& out) {
     const Product product{.a = operands_.a, .b = operands_.b, .out = out, .beta = key_.accumulate ? 1.0f : 0.0f};
     return problem_.run(handle_, algorithm, product, workspace_, native(stream_)) == CUBLAS_STATUS_SUCCESS;
@@ -67,7 +86,7 @@ class Search {
     std::int32_t differs = 0;
     CUDA_CHECK(cudaMemsetAsync(operands_.flag.data, 0, sizeof differs, native(stream_)));
     fill_unevenly(operands_.out, stream_);
-    run(algorithm, operands_.out);
+    if (!run(algorithm, operands_.out)) return false;
     for (int i = 0; i < kRepeats; ++i) {
       fill_unevenly(operands_.again, stream_);
       run(algorithm, operands_.again);
@@ -101,20 +120,35 @@ GemmTarget current_target() {
           .library_version = narrow<std::int64_t>(cublas_lt().get_version())};
 }
 
+GemmTable verified(const GemmTable& table, Tensor scratch, Tensor workspace, Stream& s) {
+  const LibraryHandle handle;
+  GemmTable good;
+  for (const auto& [key, choice] : table.all()) {
+    const Operands operands(key, Slab(scratch));
+    std::string reason;
+    const Alignment round{256, 256, 256};
+    const bool takes =
+        !choice.any() ||
+        (operands.fit()
+             ? Search(key, operands, workspace, handle.get(), s).takes(choice.algorithm)
+             : GemmProblem(key).restored(handle.get(), choice.algorithm, round, workspace.bytes(), reason).has_value());
+    if (takes) good.set(key, choice);
+  }
+  s.synchronize();
+  return good;
+}
+
 GemmTable search_products(std::span<const ProductKey> shapes, Tensor scratch, Tensor workspace, Stream& s) {
-  const CublasLt& library = cublas_lt();
-  cublasLtHandle_t made = nullptr;
-  cublas_check(library.create(&made), "cublasLtCreate");
-  const auto destroy = [&library](cublasLtHandle_t handle) { library.destroy(handle); };
-  const std::unique_ptr<std::remove_pointer_t<cublasLtHandle_t>, decltype(destroy)> handle(made, destroy);
+  const LibraryHandle handle;
   GemmTable table;
   for (const ProductKey& key : shapes) {
     const Operands operands(key, Slab(scratch));
-    if (!operands.fit()) {
+    if (operands.fit()) {
+      table.set(key, Search(key, operands, workspace, handle.get(), s).best());
+    } else {
       log::info("product {} is not searched: its operands do not fit in {} bytes", key.text(), scratch.bytes());
-      continue;
+      table.set(key, {});
     }
-    if (const auto choice = Search(key, operands, workspace, handle.get(), s).best()) table.set(key, *choice);
   }
   s.synchronize();
   return table;

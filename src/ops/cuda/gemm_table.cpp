@@ -16,6 +16,7 @@ std::string header(const GemmTarget& t) {
 }
 
 std::string hex(const AlgorithmBytes& algorithm) {
+  if (algorithm == AlgorithmBytes{}) return "none";
   std::string out;
   for (const std::uint64_t word : algorithm) out += fmt::format("{:016x}", word);
   return out;
@@ -24,8 +25,9 @@ std::string hex(const AlgorithmBytes& algorithm) {
 AlgorithmBytes read_algorithm(Words& w) {
   const std::string_view word = w.next();
   AlgorithmBytes out{};
+  if (word == "none") return out;
   if (word.size() != 16 * out.size() || word.find_first_not_of("0123456789abcdef") != std::string_view::npos)
-    w.fail("expected 128 hexadecimal digits");
+    w.fail("expected 128 hexadecimal digits or none");
   for (std::size_t i = 0; i < out.size(); ++i)
     std::from_chars(word.data() + 16 * i, word.data() + 16 * (i + 1), out[i], 16);
   return out;

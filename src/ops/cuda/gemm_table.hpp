@@ -31,8 +31,9 @@ GemmTarget current_target();
 class GemmTable {
  public:
   struct Choice {
-    AlgorithmBytes algorithm{};
-    double microseconds = 0;  // the median when it was chosen
+    AlgorithmBytes algorithm{};  // all 0: none was chosen, and the library's first guess computes
+    double microseconds = 0;     // the median when it was chosen
+    bool any() const { return algorithm != AlgorithmBytes{}; }
   };
 
   void set(const ProductKey& key, const Choice& choice) { choices_[key] = choice; }

@@ -36,22 +36,36 @@ std::string choose_products(std::span<const ProductKey> products, std::string_vi
                             Tensor workspace, Stream& s) {
   const GemmTarget target = current_target();
   GemmTable table;
-  adopt(table, table_of(known, "the checkpoint", target), products);
-  const std::size_t from_checkpoint = table.all().size();
+  const auto missing = [&] {
+    std::vector<ProductKey> out;
+    std::copy_if(products.begin(), products.end(), std::back_inserter(out),
+                 [&](const ProductKey& key) { return !table.find(key); });
+    return out;
+  };
+  const auto add_verified = [&](std::string_view text, const std::string& source) {
+    const std::size_t before = table.all().size();
+    GemmTable wanted;
+    adopt(wanted, table_of(text, source, target), missing());
+    const GemmTable good = verified(wanted, scratch, workspace, s);
+    if (const std::size_t bad = wanted.all().size() - good.all().size(); bad > 0)
+      log::warn("{}: {} of its algorithms for products do not run here as they should, and are searched again", source,
+                bad);
+    table.merge(good);
+    return table.all().size() - before;
+  };
+  const std::size_t from_checkpoint = add_verified(known, "the checkpoint");
 
   const std::filesystem::path path = gemm_cache_path(target);
-  GemmTable cached = table_of(read_cache(path), path.string(), target);
-  adopt(table, cached, products);
-  const std::size_t from_cache = table.all().size() - from_checkpoint;
-
-  std::vector<ProductKey> missing;
-  std::copy_if(products.begin(), products.end(), std::back_inserter(missing),
-               [&](const ProductKey& key) { return !table.find(key); });
-  if (!missing.empty()) {
-    const GemmTable found = search_products(missing, scratch, workspace, s);
+  const std::size_t from_cache = add_verified(read_cache(path), path.string());
+  if (const std::vector<ProductKey> searched = missing(); !searched.empty()) {
+    const GemmTable found = search_products(searched, scratch, workspace, s);
     table.merge(found);
-    cached.merge(found);
-    if (!found.all().empty()) write_cache(path, cached.text(target));
+    GemmTable kept;  // that nothing was chosen holds for this run's memory alone
+    for (const auto& [key, choice] : found.all())
+      if (choice.any()) kept.set(key, choice);
+    const bool any = !kept.all().empty();
+    kept.merge(table_of(read_cache(path), path.string(), target));  // as it is now: other jobs write it, too
+    if (any) write_cache(path, kept.text(target));
   }
   log::info("products: {} shapes; algorithms of {} from the checkpoint, {} from {}, {} searched now", products.size(),
             from_checkpoint, from_cache, path.empty() ? "no cache" : path.string(),

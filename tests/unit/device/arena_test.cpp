@@ -43,6 +43,15 @@ TEST(Arena, DividedGivesEachPartItsBytesAndGoesWithTheLast) {
   EXPECT_THROW(Arena::divide(device.arena("small", 255), "first", 200, "second"), Error);
 }
 
+TEST(Arena, IsLentWholeWhileNothingIsTaken) {
+  cpu::Device device;
+  Arena a = device.arena("a", 1001);
+  EXPECT_EQ(a.idle(DType::f32).numel(), 250);
+  EXPECT_EQ(a.high_water(), 0u);
+  a.take(DType::f32, {1});
+  EXPECT_THROW(a.idle(DType::f32), Error);
+}
+
 TEST(Arena, MeasuredTensorsAreNotNullAndDisjoint) {
   Arena a = Arena::measure("a"), b = Arena::measure("b");
   const Tensor x = a.take(DType::f32, {100}), y = a.take(DType::f32, {100}), z = b.take(DType::f32, {100});

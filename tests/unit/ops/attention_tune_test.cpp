@@ -49,7 +49,7 @@ class AttentionTune : public ::testing::Test {
     text << std::ifstream(cache()).rdbuf();
     return text.str();
   }
-  fs::path cache() const { return folder_ / "sherd" / "attention-Emulated-GPU-cuDNN-9-99-0.txt"; }
+  fs::path cache() const { return folder_ / "sherd" / "attention-Emulated-GPU-4-cuDNN-9-99-0.txt"; }
   static std::string section(const std::string& text) { return text.substr(text.find("sherd-attention")); }
   /// How many lines end in this verdict.
   static int verdicts(const std::string& text, const std::string& verdict) {
@@ -102,16 +102,19 @@ TEST_F(AttentionTune, TheFasterIsChosenCachedAndUsed) {
   use(text);
   EXPECT_NE(run().out, own.out);
   EXPECT_NE(run().dqkv, own.dqkv);
+  cudnn_is("slower");
   EXPECT_EQ(choose(), text) << "what the cache has was compared again";
+  cudnn_is("wrong");
+  EXPECT_EQ(verdicts(choose(), "wrong"), 2) << "what the cache has was taken as right";
 }
 
 TEST_F(AttentionTune, OnlyWhatIsFasterRightAndRepeatableIsChosen) {
   const Results own = run();
-  for (const char* kind : {"slower", "wrong", "unrepeatable"}) {
+  for (const std::string kind : {"slower", "wrong", "late", "unrepeatable"}) {
     fs::remove(cache());
-    cudnn_is(kind);
+    cudnn_is(kind.c_str());
     const std::string text = choose();
-    EXPECT_EQ(verdicts(text, kind), 2) << text;
+    EXPECT_EQ(verdicts(text, kind == "late" ? "wrong" : kind.c_str()), 2) << text;
     cudnn_is("wrong");
     use(text);
     EXPECT_EQ(run(), own) << kind;
@@ -142,9 +145,14 @@ TEST_F(AttentionTune, WhatItDoesNotTakeIsOurs) {
 
 TEST_F(AttentionTune, WithoutRoomOrCudnnThereIsNothingToChoose) {
   const Tensor whole = std::exchange(scratch_, scratch_.flat(0, 1024));
-  EXPECT_NE(section(choose()).find("end 0 "), std::string::npos);
+  const std::string recorded = choose();
+  EXPECT_EQ(verdicts(recorded, "uncompared"), 2) << recorded;
   EXPECT_FALSE(fs::exists(cache()));
   scratch_ = whole;
+  EXPECT_EQ(choose(recorded), recorded) << "a run that is gone on with computes as it did";
+  cudnn_is("failing");
+  EXPECT_EQ(verdicts(choose(), "uncompared"), 1) << "its forward throws";
+  fs::remove(cache());
   ::unsetenv("EMULATED_CUDNN");
   EXPECT_EQ(choose().find("sherd-attention"), std::string::npos);
   cudnn_is("faster");

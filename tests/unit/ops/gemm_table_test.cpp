@@ -112,7 +112,7 @@ class GemmCache : public ::testing::Test {
 TEST_F(GemmCache, IsAFilePerDeviceAndVersion) {
   ::setenv("XDG_CACHE_HOME", folder_.c_str(), 1);
   const fs::path path = gemm_cache_path(kTarget);
-  EXPECT_EQ(path, folder_ / "sherd" / "products-NVIDIA-H100-80GB-HBM3-130100.txt");
+  EXPECT_EQ(path, folder_ / "sherd" / "products-NVIDIA-H100-80GB-HBM3-132-130100.txt");
   EXPECT_EQ(gemm_cache_path({"../../etc/x", 90, 1, 1}).parent_path(), folder_ / "sherd");
   EXPECT_EQ(read_cache(path), "");
   write_cache(path, "one");

@@ -96,7 +96,6 @@ TEST_F(GemmTest, PlansAShapeOnce) {
   const Product p{matrix(a_, DType::f32, 4, 4), matrix(b_, DType::f32, 4, 4), matrix(out_, DType::f32, 4, 4)};
   for (int i = 0; i < 3; ++i) multiply(gemm, p);
   EXPECT_EQ(fake().heuristics, 1);
-  EXPECT_EQ(gemm.met(), std::vector{key_of(p, "test")});
 }
 
 TEST_F(GemmTest, TellsTheLibraryTheRealAlignments) {
@@ -198,7 +197,7 @@ TEST_F(GemmTest, TheSearchTakesTheFastestThatRepeatsItself) {
     EXPECT_NEAR(table.find(key)->microseconds, 21, 0.01);  // a launch takes one
   }
   key.m = 1 << 20;
-  EXPECT_EQ(search_products(std::vector{key}, scratch.slab(), work_.slab(), *stream_).find(key), nullptr);
+  EXPECT_FALSE(search_products(std::vector{key}, scratch.slab(), work_.slab(), *stream_).find(key)->any());
 }
 
 TEST_F(GemmTest, TheTargetIsTheDevice) {
