@@ -62,13 +62,20 @@ fs::path default_cache() {
 }
 
 void make_plain_directories(const fs::path& root, const fs::path& relative) {
+  constexpr int kMostTries = 100;
   fs::path at = root;
   for (const fs::path& part : relative) {
     at /= part;
-    if (::mkdir(at.c_str(), 0777) == 0) continue;
-    if (errno != EEXIST) throw bad_input("{}: cannot create the directory: {}", at.string(), std::strerror(errno));
     struct stat status {};
-    if (::lstat(at.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
+    bool there = false;
+    // What another process had made, it may remove between the two calls: Store::finish.
+    for (int tries = 0; !there && tries < kMostTries; ++tries) {
+      if (::mkdir(at.c_str(), 0777) != 0 && errno != EEXIST) {
+        throw bad_input("{}: cannot create the directory: {}", at.string(), std::strerror(errno));
+      }
+      there = ::lstat(at.c_str(), &status) == 0;
+    }
+    if (!there || !S_ISDIR(status.st_mode)) {
       throw bad_input("{}: a link or a file is where a directory was expected; remove it", at.string());
     }
   }
