@@ -32,7 +32,8 @@ struct Change {
   std::string flags;  // that make it of the run's own
 };
 
-/// Changes that leave the batch of a step as it is, each on top of those before it, from the one that costs least.
+/// Changes that leave the batch of a step as it is, each on top of those before it: first what costs neither time nor
+/// digits, then time, then digits.
 std::vector<Change> changes(Change c) {
   std::vector<Change> all;
   const auto add = [&] { all.push_back(c); };
@@ -44,6 +45,11 @@ std::vector<Change> changes(Change c) {
   if (rig_options(c.config).attention_slab_bytes != nullptr) {
     c.config.attention = "own";
     c.flags += " --attention own";
+    add();
+  }
+  if (c.config.master_weights == "fp32" && c.config.dtype == "bf16") {
+    c.config.master_weights = "split";
+    c.flags += " --master-weights split";
     add();
   }
   const std::string flags = c.flags, kept = c.config.activation_checkpointing;
@@ -67,6 +73,13 @@ std::vector<Change> changes(Change c) {
     c.flags += c.config.shard_size == 0 ? " --sharding full" : " --sharding full --shard-size 0";
     c.config.sharding = "full";
     c.config.shard_size = 0;
+    add();
+  }
+  const std::string before_moments = c.flags;
+  for (const char* dtype : {"bf16", "8bit"}) {
+    if (c.config.moments_dtype == dtype || c.config.moments_dtype == "8bit") continue;
+    c.config.moments_dtype = dtype;
+    c.flags = before_moments + " --moments-dtype " + dtype;
     add();
   }
   return all;

@@ -24,6 +24,12 @@ Tensor take_attention_slab(const ModelConfig& config, const RigOptions& o, Arena
   return persistent.take(DType::f32, {div_up(bytes, 4)});
 }
 
+StepOptions settled(const RigOptions& options, const ModelConfig& config) {
+  StepOptions step = options.step;
+  if (step.loss_chunk == 0) step.loss_chunk = logits_rows(*options.backend, config.vocab_size);
+  return step;
+}
+
 }  // namespace
 
 RigOptions rig_options(const TrainConfig& c) {
@@ -47,7 +53,7 @@ RigOptions rig_options(const TrainConfig& c) {
   o.step.mean_per_micro_batch = c.preset == "demo-compat";
   o.step.record = c.cuda_graphs;
   o.step.seed = static_cast<std::uint64_t>(c.seed);
-  o.workspace_bytes = backend_of(c.device).workspace_bytes;
+  o.backend = &backend_of(c.device);
   if (c.attention == "auto" && o.step.act == DType::bf16)
     o.attention_slab_bytes = backend_of(c.device).attention_slab_bytes;
   return o;
@@ -58,13 +64,13 @@ Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const 
       activations_(std::move(memory.activations)),
       mesh_(makers.mesh(persistent_)),
       attention_slab_(take_attention_slab(config, options, persistent_)),
-      ops_(makers.ops(persistent_.take(DType::f32, {options.workspace_bytes / 4}))),
+      ops_(makers.ops(persistent_.take(DType::f32, {options.backend->workspace_bytes / 4}))),
       compute_(device.stream("compute", StreamKind::compute)),
       comm_(device.stream("comm", StreamKind::communication)),
       model_({device, *ops_, *compute_, *comm_, *mesh_.shard, *mesh_.replicate}, llama_units(config), options.shard,
              persistent_),
-      step_({device, *ops_, *compute_, *comm_, *mesh_.world, model_}, config, options.step, persistent_, activations_) {
-}
+      step_({device, *ops_, *compute_, *comm_, *mesh_.world, model_}, config, settled(options, config), persistent_,
+            activations_) {}
 
 std::string Rig::choose_algorithms(const AlgorithmNeeds& needs, std::string_view known) {
   return ops_->choose_algorithms(needs, known, attention_slab_, activations_.idle(DType::f32), *compute_);

@@ -165,6 +165,43 @@ TEST(OptimizerInBackward, RefusesSeveralMicroBatches) {
   EXPECT_THROW(run_training(spec), Error);
 }
 
+// --- the host runs ahead
+
+TEST(RunningAhead, GivesTheBitsOfOneStepAfterTheOther) {
+  for (RunSpec spec : {RunSpec{}, small(), small(unclipped())}) {
+    spec.alone = true;
+    spec.optimizer_in_backward = spec.max_grad_norm == 0;
+    if (spec.optimizer_in_backward) spec.batch = spec.global_batch;
+    spec.steps = 5;
+    const RunResult expected = run_training(spec);
+    spec.ahead = true;
+    for (const cpu::Schedule schedule : {cpu::Schedule::threaded, cpu::Schedule::last_stream_first}) {
+      spec.device.schedule = schedule;
+      const RunResult found = run_training(spec);
+      EXPECT_EQ(found.losses, expected.losses);
+      EXPECT_EQ(found.state_hash, expected.state_hash);
+      EXPECT_EQ(found.evaluation, expected.evaluation);
+    }
+  }
+}
+
+TEST(RunningAhead, HasItsLimit) {
+  for (const bool alone : {true, false}) {
+    RunSpec spec;
+    spec.alone = alone;
+    const TestRig test(spec);
+    const std::int64_t accumulation = spec.global_batch / test.rig().mesh().world->size();
+    const std::vector<HostBatch> batches(static_cast<std::size_t>(accumulation), HostBatch(1, spec.length));
+    test.rig().initialize(1);
+    const std::int64_t most = test.rig().step().runs_ahead() ? 2 : 1;
+    EXPECT_EQ(most == 2, alone || session().size() == 1);
+    for (std::int64_t step = 0; step < most; ++step) test.rig().step().enqueue(step, batches, 0);
+    EXPECT_THROW(test.rig().step().enqueue(most, batches, 0), Error);
+    EXPECT_THROW(test.rig().step().evaluate([] { return nullptr; }), Error);
+    EXPECT_THROW(while (true) test.rig().step().finish(), Error);  // batches without a target have no mean loss
+  }
+}
+
 // --- losses
 
 /// The mean of the last 20 losses.

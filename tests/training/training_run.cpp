@@ -124,7 +124,7 @@ TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(sm
   options.shard.optimizer_in_backward = spec.optimizer_in_backward;
   options.step.record = spec.record;
   options.step.loss_chunk = 7;
-  options.workspace_bytes = backend.workspace_bytes;
+  options.backend = &backend;
   options.step.max_grad_norm = spec.max_grad_norm;
 
   const auto planned = [&](Arena& persistent) { return Mesh::planned(nodes, mesh_options, persistent); };
@@ -137,22 +137,41 @@ TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(sm
                                plan_.allocate(*device_));
 }
 
+namespace {
+
+std::vector<HostBatch> batches_of(const RunSpec& spec, std::int64_t step, Rig& rig) {
+  return batches_of(spec, spec.repeat > 0 && step < spec.steps ? step % spec.repeat : step, rig.mesh().world->rank(),
+                    rig.mesh().world->size(), small_llama(spec).vocab_size);
+}
+
+void run_ahead(const RunSpec& spec, Rig& rig, RunResult& result) {
+  TrainStep& step = rig.step();
+  std::int64_t enqueued = spec.first_step;
+  for (std::int64_t done = spec.first_step; done < spec.steps; ++done) {
+    for (; enqueued < spec.steps && step.under_way() < TrainStep::kAhead; ++enqueued)
+      step.enqueue(enqueued, batches_of(spec, enqueued, rig), learning_rate(spec, enqueued));
+    const StepResult r = step.finish();
+    result.losses.push_back(r.loss);
+    result.norms.push_back(r.grad_norm);
+  }
+}
+
+}  // namespace
+
 RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
   TestRig test(spec, ignored);
   Rig& rig = test.rig();
-  const std::int64_t vocab = small_llama(spec).vocab_size;
   RunResult result;
   result.plan = test.plan();
   if (spec.begin)
     spec.begin(rig);
   else
     rig.initialize(42);
-  for (std::int64_t step = spec.first_step; step < spec.steps; ++step) {
+  if (spec.ahead) run_ahead(spec, rig, result);
+  for (std::int64_t step = spec.first_step; !spec.ahead && step < spec.steps; ++step) {
     const Traffic shard = rig.mesh().shard->traffic(), replicate = rig.mesh().replicate->traffic(),
                   world = rig.mesh().world->traffic();
-    const std::vector<HostBatch> batches = batches_of(spec, spec.repeat > 0 ? step % spec.repeat : step,
-                                                      rig.mesh().world->rank(), rig.mesh().world->size(), vocab);
-    const StepResult r = rig.step().run(step, batches, learning_rate(spec, step));
+    const StepResult r = rig.step().run(step, batches_of(spec, step, rig), learning_rate(spec, step));
     rig.comm().synchronize();  // the gathers for the next step count, too
     result.losses.push_back(r.loss);
     result.norms.push_back(r.grad_norm);
@@ -161,8 +180,7 @@ RunResult run_training(const RunSpec& spec, const cpu::WaitSite* ignored) {
     result.world = rig.mesh().world->traffic() - world;
   }
   if (spec.end) spec.end(rig);
-  const std::vector<HostBatch> held_out =
-      batches_of(spec, 999, rig.mesh().world->rank(), rig.mesh().world->size(), vocab);
+  const std::vector<HostBatch> held_out = batches_of(spec, 999, rig);
   std::size_t next = 0;
   result.evaluation = rig.step().evaluate([&] { return next < held_out.size() ? &held_out[next++] : nullptr; });
   result.state_hash = hash_state(rig);

@@ -29,6 +29,7 @@ struct RunSpec {
   bool split_master = false, optimizer_in_backward = false;
   DType grad_dtype = DType::f32;
   bool record = true;  // CUDA graphs
+  bool ahead = false;  // a step is enqueued before the one before it is finished; traffic is then not told
   int prefetch = 1;
   Recompute recompute{Recompute::Mode::none, 1};
   std::string backend = "cpu";
@@ -58,9 +59,9 @@ ModelConfig small_llama(const RunSpec& spec);
 class TestRig {
  public:
   explicit TestRig(const RunSpec& spec, const cpu::WaitSite* ignored = nullptr);
-  Rig& rig() { return *rig_; }
+  Rig& rig() const { return *rig_; }
   const TrainingPlan& plan() const { return plan_; }
-  Device& device() { return *device_; }
+  Device& device() const { return *device_; }
 
  private:
   ModelConfig config_;  // the rig refers to it

@@ -17,10 +17,6 @@ class RepeatedWork {
     ++times_;
     recording_ ? stream.start(*recording_) : work();
   }
-  void forget() {
-    times_ = 0;
-    recording_.reset();
-  }
 
  private:
   std::int64_t times_ = 0;

@@ -17,7 +17,7 @@ namespace sherd {
 struct RigOptions {
   ShardOptions shard;
   StepOptions step;
-  std::int64_t workspace_bytes = cpu::kWorkspaceBytes;  // of the ops' slab: Backend::workspace_bytes
+  const Backend* backend = &backend_of("cpu");  // its workspace, and its rows of logits
   /// Backend::attention_slab_bytes where a library's attention may compete with the backend's own; else null.
   decltype(Backend::attention_slab_bytes) attention_slab_bytes = nullptr;
 };

@@ -19,7 +19,7 @@ struct StepOptions {
   std::int64_t batch = 1, length = 512, accumulation = 1;  // B, T, A: constant over a run
   DType act = DType::f32;
   Recompute recompute;
-  std::int64_t loss_chunk = 256;  // rows of logits alive at once
+  std::int64_t loss_chunk = 0;  // rows of logits alive at once; 0: what the backend likes best (logits_rows)
   float max_grad_norm = 1.0f;     // 0: no clipping
   AdamWHyper adamw;
   float weight_decay = 0.01f;

@@ -54,12 +54,15 @@ TEST_F(NearestFit, TakesWhatCostsLeastFirst) {
   config = changed;
   changed.prefetch = 1;
   EXPECT_EQ(nearest(bytes(changed), kAnything), "--prefetch 1");
+  changed.master_weights = "split";
+  EXPECT_EQ(nearest(bytes(changed), kAnything), "--prefetch 1 --master-weights split");
   changed.activation_checkpointing = "block";
-  EXPECT_EQ(nearest(bytes(changed), kAnything), "--prefetch 1 --activation-checkpointing block");
+  EXPECT_EQ(nearest(bytes(changed), kAnything), "--prefetch 1 --master-weights split --activation-checkpointing block");
   changed.batch_size_per_device = 2;
   changed.gradient_accumulation_steps = 2;
   EXPECT_EQ(nearest(bytes(changed), kAnything),
-            "--prefetch 1 --activation-checkpointing block --batch-size-per-device 2 --gradient-accumulation-steps 2");
+            "--prefetch 1 --master-weights split --activation-checkpointing block --batch-size-per-device 2 "
+            "--gradient-accumulation-steps 2");
 }
 
 TEST_F(NearestFit, GivesUpTheMemoryOfAnotherAttention) {
@@ -67,7 +70,7 @@ TEST_F(NearestFit, GivesUpTheMemoryOfAnotherAttention) {
   TrainConfig changed = config;
   config.attention = "auto";
   EXPECT_EQ(nearest(bytes(changed), kAnything), "--attention own");
-  config.dtype = changed.dtype = "fp32";  // for which it has none
+  config.dtype = changed.dtype = "fp32";  // for which it has none, nor masters that could be split
   changed.activation_checkpointing = "block";
   EXPECT_EQ(nearest(bytes(changed), kAnything), "--activation-checkpointing block");
 }
@@ -75,16 +78,23 @@ TEST_F(NearestFit, GivesUpTheMemoryOfAnotherAttention) {
 TEST_F(NearestFit, ShardsAndThenAsksForRanks) {
   TrainConfig changed = config;
   changed.prefetch = 1;
+  changed.master_weights = "split";
   changed.activation_checkpointing = "block";
   changed.batch_size_per_device = 1;
   changed.gradient_accumulation_steps = 4;
   changed.sharding = "full";
   const std::string flags =
-      "--prefetch 1 --activation-checkpointing block --batch-size-per-device 1 --gradient-accumulation-steps 4 "
-      "--sharding full";
+      "--prefetch 1 --master-weights split --activation-checkpointing block --batch-size-per-device 1 "
+      "--gradient-accumulation-steps 4 --sharding full";
   const std::int64_t sharded = bytes(changed);
   EXPECT_EQ(nearest(sharded, sharded), flags);
-  EXPECT_EQ(nearest(sharded - 1, bytes(changed, 8)), "8 ranks with such a GPU each, and " + flags);
+  changed.moments_dtype = "bf16";
+  EXPECT_EQ(nearest(bytes(changed), kAnything), flags + " --moments-dtype bf16");
+  changed.moments_dtype = "8bit";
+  const std::int64_t least = bytes(changed);
+  EXPECT_EQ(nearest(least, kAnything), flags + " --moments-dtype 8bit");
+  EXPECT_EQ(nearest(least - 1, bytes(changed, 8)),
+            "8 ranks with such a GPU each, and " + flags + " --moments-dtype 8bit");
   EXPECT_EQ(nearest(1, 1), "");
 }
 
