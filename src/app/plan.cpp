@@ -18,6 +18,21 @@ void print_traffic(const char* axis, const Traffic& traffic) {
   }
 }
 
+/// What the states and buffers are, as far as they are anything.
+void print_states(const TrainingPlan& plan) {
+  const auto print = [](const char* what, std::int64_t bytes) {
+    if (bytes > 0) log::info("    {:<19}{:>10.3f} GiB", what, static_cast<double>(bytes) / (1 << 30));
+  };
+  const StateBytes& s = plan.states;
+  print("weights", s.weights);
+  print("master weights", s.masters);
+  print("moments", s.moments);
+  print("gradients", s.gradients);
+  print("units travelling", s.slots);
+  print("workspaces, tables",
+        narrow<std::int64_t>(plan.persistent_bytes) - s.weights - s.masters - s.moments - s.gradients - s.slots);
+}
+
 }  // namespace
 
 int plan(const PlanConfig& given) {
@@ -35,6 +50,7 @@ int plan(const PlanConfig& given) {
             config.train.activation_checkpointing);
   log::info("memory per rank");
   log::info("  states and buffers {:>10.3f} GiB  {} bytes", gib(plan.persistent_bytes), plan.persistent_bytes);
+  print_states(plan);
   log::info("  activations        {:>10.3f} GiB  {} bytes", gib(plan.activation_bytes), plan.activation_bytes);
   const auto runtime = narrow<std::size_t>(backend_of(config.train.device).runtime_bytes);
   if (runtime > 0) {

@@ -35,6 +35,7 @@ TrainingPlan plan_training(const ModelConfig& config, const RigOptions& options,
   plan.shard = rig.mesh().shard->traffic() - shard;
   plan.replicate = rig.mesh().replicate->traffic() - replicate;
   plan.world = rig.mesh().world->traffic() - world;
+  plan.states = rig.model().state_bytes();
   plan.persistent_bytes = rig.persistent().high_water();
   plan.activation_bytes = rig.activations().high_water();
   return plan;

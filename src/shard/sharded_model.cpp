@@ -86,6 +86,21 @@ void ShardedModel::take_slots(Arena& persistent) {
   }
 }
 
+StateBytes ShardedModel::state_bytes() const {
+  const auto bytes = [](const Tensor& t) { return t ? narrow<std::int64_t>(t.bytes()) : 0; };
+  StateBytes sum;
+  for (const Unit& unit : units_) {
+    const UnitState& s = unit.state;
+    sum.weights += s.compute.data == s.master.data ? 0 : bytes(s.compute);
+    sum.masters += bytes(s.master) + bytes(s.rest);
+    sum.moments += bytes(s.m) + bytes(s.v) + bytes(s.scales);
+    sum.gradients += bytes(s.grad);
+  }
+  for (const std::deque<Slot>* slots : {&weight_slots_, &grad_slots_})
+    for (const Slot& slot : *slots) sum.slots += bytes(slot.full) + bytes(slot.shard);
+  return sum;
+}
+
 int ShardedModel::find_resident(const Unit& unit, int index) const {
   for (const int s : unit.weight_slots) {
     const Slot& slot = weight_slots_[static_cast<std::size_t>(s)];

@@ -10,6 +10,7 @@ namespace sherd {
 struct TrainingPlan {
   std::size_t persistent_bytes = 0;  // per rank: shards, slots, workspaces, tables
   std::size_t activation_bytes = 0;  // per rank: the high-water mark of a micro-batch
+  StateBytes states;                 // of persistent_bytes
   Traffic shard, replicate, world;   // per step and rank, after the first step
   PlannedOps ops;                    // per step and rank
 

@@ -58,6 +58,15 @@ struct UnitState {
   Tensor compute;  // (S) param_dtype, what is gathered
 };
 
+/// What the states and slots of all units take on this rank.
+struct StateBytes {
+  std::int64_t weights = 0;    // computed with, or gathered from; 0 in f32, where they are the masters
+  std::int64_t masters = 0;    // f32, or what splitting leaves
+  std::int64_t moments = 0;    // with their scales
+  std::int64_t gradients = 0;  // kept
+  std::int64_t slots = 0;      // of gathered weights, and of gradients on their way
+};
+
 /// How a unit's shard is updated.
 struct Update {
   AdamWHyper hyper;
@@ -74,6 +83,7 @@ class ShardedModel {
   int units() const { return static_cast<int>(units_.size()); }
   const UnitLayout& layout(int unit) const { return units_.at(static_cast<std::size_t>(unit)).layout; }
   const UnitState& state(int unit) const { return units_.at(static_cast<std::size_t>(unit)).state; }
+  StateBytes state_bytes() const;
   std::vector<ShardPiece> pieces(int unit) const { return shard_pieces(layout(unit), context_.shard.rank(), shards()); }
   std::int64_t shards() const { return context_.shard.size(); }
 

@@ -97,6 +97,31 @@ TEST(TrainingPlan, HoldsFewerBytesAParameterInTheMemoryModes) {
   EXPECT_NEAR(persistent(1, [](TrainConfig&) {}) - inside, 4 * (kParameters - left), 1e6);
 }
 
+TEST(TrainingPlan, SaysWhatItsStatesAre) {
+  const auto states = [](const char* dtype, const char* masters, const char* moments, int ranks) {
+    TrainConfig config;
+    config.gradient_accumulation_steps = 1;
+    config.dtype = dtype;
+    config.master_weights = masters;
+    config.moments_dtype = moments;
+    return plan_training(code_llama(), rig_options(config),
+                         [&](Arena& a) { return Mesh::planned(NodeMap::even(ranks, 1), {}, a); })
+        .states;
+  };
+  const auto near = [](std::int64_t bytes, double each) {
+    EXPECT_NEAR(static_cast<double>(bytes), each * kParameters, 1e-4 * each * kParameters + 1);
+  };
+  const StateBytes one = states("bf16", "fp32", "fp32", 1);
+  near(one.weights, 2), near(one.masters, 4), near(one.moments, 8), near(one.gradients, 4), near(one.slots, 0);
+  const StateBytes exact = states("fp32", "fp32", "fp32", 1);
+  near(exact.weights, 0), near(exact.masters, 4);
+  const StateBytes small = states("bf16", "split", "8bit", 4);
+  near(small.weights, 0.5), near(small.masters, 0.5), near(small.moments, (2 + 8.0 / 128) / 4),
+      near(small.gradients, 1);
+  // Two slots of embedding, block and head each, of weights in bf16 and of gradients in f32.
+  EXPECT_GT(small.slots, 2 * 202383360 * 6);
+}
+
 /// CodeLlama-7B, 8,192 tokens a micro-batch, on one device: what is short of memory and what is not.
 TEST(TrainingPlan, SaysWhichModesOf7BFitOneDevice) {
   const auto gib = [](const std::function<void(TrainConfig&)>& change) {
