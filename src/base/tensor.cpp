@@ -12,6 +12,10 @@ std::string_view name_of(DType t) {
       return "bf16";
     case DType::i32:
       return "i32";
+    case DType::f8e4m3:
+      return "f8e4m3";
+    case DType::f8e5m2:
+      return "f8e5m2";
   }
   return "?";
 }

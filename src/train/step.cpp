@@ -29,7 +29,7 @@ TrainStep::TrainStep(StepContext context, const ModelConfig& config, StepOptions
       divisors_(persistent.take(DType::f32, {options.accumulation})),
       rounding_key_(persistent.take(DType::i32, {2})),
       pass_(context.model, context.ops, context.compute, activations, config, rope_table_, options.act,
-            options.recompute, options.loss_chunk),
+            options.recompute, options.loss_chunk, options.fp8),
       host_scalars_(3),
       host_divisors_(static_cast<std::size_t>(options.accumulation)),
       divisor_ready_(context.device.event("divisor ready")),

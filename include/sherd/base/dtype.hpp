@@ -7,12 +7,13 @@
 
 namespace sherd {
 
-enum class DType : std::uint8_t { f32, bf16, i32 };
+enum class DType : std::uint8_t { f32, bf16, i32, f8e4m3, f8e5m2 };  // the last two: base/f8.hpp
 
 constexpr std::size_t size_of(DType t) {
+  if (t == DType::f8e4m3 || t == DType::f8e5m2) return 1;
   return t == DType::bf16 ? 2 : 4;
 }
-std::string_view name_of(DType t);             // "f32", "bf16", "i32"
+std::string_view name_of(DType t);             // "f32", "bf16", "i32", "f8e4m3", "f8e5m2"
 DType dtype_from_name(std::string_view name);  // fp32/f32/float32, bf16/bfloat16; usage error otherwise
 
 struct bf16 {

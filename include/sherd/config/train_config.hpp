@@ -28,6 +28,7 @@ struct TrainConfig {
 
   // --- precision and memory ---
   std::string dtype = "bf16";          // fp32 | bf16 (with fp32 master weights and accumulation)
+  bool fp8 = false;                    // with bf16: products of the blocks in e4m3, their gradients in e5m2
   std::string reduce_dtype = "fp32";   // gradients on the wire: fp32 | bf16 (summed once in fp32 either way)
   std::string moments_dtype = "fp32";  // of AdamW: fp32 | bf16 (rounded stochastically; 4 bytes a parameter less)
   std::string attention = "own";  // own (our kernels) | auto (cuDNN's where the run's start shows it right and faster)
