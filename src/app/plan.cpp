@@ -1,6 +1,7 @@
 // `sherd plan`: what a run will take, on a node without GPU, weights or peers.
 #include "commands.hpp"
 #include "fit.hpp"
+#include "precision.hpp"
 #include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 #include "sherd/config/validate.hpp"
@@ -65,6 +66,7 @@ int plan(const PlanConfig& given) {
   print_traffic("world", plan.world);
   log::info("computed per rank and step: {:.3f} TFLOP in products, {:.3f} TFLOP in attention",
             plan.ops.product_flops / 1e12, plan.ops.attention_flops / 1e12);
+  log_fp8(config.train, model, plan.ops);
   return static_cast<int>(ExitCode::done);
 }
 

@@ -2,6 +2,7 @@
 #include "commands.hpp"
 #include "fit.hpp"
 #include "machine.hpp"
+#include "precision.hpp"
 #include "run_inputs.hpp"
 #include "sherd/base/log.hpp"
 #include "sherd/comm/nccl.hpp"
@@ -67,6 +68,7 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   const NodeMap nodes = NodeMap::discover(mpi);
   config.device = settle_device(config.device, nodes, *host);
   const Machine machine = open_machine(config, nodes, *host);
+  together(*host, [&] { require_fp8(config, machine); });
   const RunInputs inputs = open_inputs(config, *host);
   const ModelConfig& model = inputs.model;
   const MeshOptions mesh = mesh_options(config, machine.shares);
@@ -81,6 +83,7 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
           plan.allocate(*machine.device));
   log_machine(machine, rig.mesh());
   log_plan(model, plan, config);
+  log_fp8(config, model, plan.ops);
 
   RunState state = restore(config, model, inputs.corpus.info().tokenizer_sha256, rig, *host);
   together(*host, [&] {

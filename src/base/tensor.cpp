@@ -16,6 +16,10 @@ std::string_view name_of(DType t) {
       return "i16";
     case DType::u8:
       return "u8";
+    case DType::f8e4m3:
+      return "f8e4m3";
+    case DType::f8e5m2:
+      return "f8e5m2";
   }
   return "?";
 }

@@ -74,6 +74,9 @@ void add_spread(TrainConfig& c, List& f) {
 void add_precision(TrainConfig& c, List& f) {
   f.heading("Precision and memory");
   f.choice("dtype", c.dtype, {"fp32", "bf16"}, "bf16 has fp32 master weights and accumulation");
+  f.flag("fp8", c.fp8,
+         "with bf16, the blocks' products in eight bits: e4m3, gradients in e5m2, a scale per tensor; GPUs of 8.9 and "
+         "later");
   f.choice("reduce-dtype", c.reduce_dtype, {"fp32", "bf16"}, "gradients on the wire; summed once in fp32 either way");
   f.choice("moments-dtype", c.moments_dtype, {"fp32", "bf16", "8bit"},
            "AdamW's moments; bf16 and 8bit, rounded stochastically, take 4 and 6 bytes a parameter less");
@@ -216,6 +219,7 @@ void apply_preset(TrainConfig& c, std::string_view preset) {
   c.preset = preset;
   if (preset == "corrected") return;  // the defaults of the struct
   c.dtype = "bf16";
+  c.fp8 = false;
   c.moments_dtype = "fp32";
   c.master_weights = "fp32";
   c.gradients_dtype = "fp32";
@@ -238,9 +242,9 @@ void apply_preset(TrainConfig& c, std::string_view preset) {
 
 std::vector<std::string> changed_from_preset(const TrainConfig& config) {
   static const std::set<std::string> arithmetic = {
-      "total-batch-size", "max-seq-length", "packing",       "learning-rate",  "adam-beta1",
-      "adam-beta2",       "adam-eps",       "weight-decay",  "max-grad-norm",  "lr-schedule",
-      "warmup-ratio",     "min-lr-ratio",   "moments-dtype", "gradients-dtype"};
+      "total-batch-size", "max-seq-length", "packing",       "learning-rate",   "adam-beta1",
+      "adam-beta2",       "adam-eps",       "weight-decay",  "max-grad-norm",   "lr-schedule",
+      "warmup-ratio",     "min-lr-ratio",   "moments-dtype", "gradients-dtype", "fp8"};
   if (config.preset != "demo-compat") return {};
   TrainConfig preset, own = config;
   apply_preset(preset, config.preset);

@@ -102,6 +102,9 @@ void validate(TrainConfig& c, std::int64_t world_size) {
   if (c.reduce_dtype == "bf16" && c.dtype != "bf16") {
     throw usage_error("--reduce-dtype bf16 needs --dtype bf16: gradients computed in fp32 travel in fp32");
   }
+  if (c.fp8 && c.dtype != "bf16") {
+    throw usage_error("--fp8 needs --dtype bf16, and it is {}: all but the blocks' products stays in that", c.dtype);
+  }
   check_shard_size(c, world_size);
   settle_batch(c, world_size);
   check_memory_modes(c, world_size);

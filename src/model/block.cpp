@@ -1,6 +1,7 @@
 // One transformer block. Shapes are in llama.hpp; the products' order keeps the scratch small: h is made where it is
 // used.
 #include "sherd/model/llama.hpp"
+#include "sherd/model/projection.hpp"
 
 namespace sherd {
 namespace {
@@ -66,14 +67,14 @@ void block_forward(const LlamaContext& ctx, const BlockTensors& w, Residual& io,
     s.x = io.stream;
     ops.rmsnorm(s.x, w.norm_in, eps, h_in, s.rstd_in, on);
   }
-  ops.linear(h_in, w.qkv, s.qkv.view({N, ctx.heads().packed()}), on);
+  project(ctx, h_in, w.qkv, s.qkv.view({N, ctx.heads().packed()}));
   ops.rope(s.qkv, ctx.doc_start, ctx.rope_table, ctx.heads(), false, on);
   ops.attention(s.qkv, ctx.doc_start, ctx.heads(), s.att, s.lse, on);
-  ops.linear(s.att.view({N, s.att.cols()}), w.out, io.branch, on);
+  project(ctx, s.att.view({N, s.att.cols()}), w.out, io.branch);
   ops.rmsnorm_residual(s.x, io.branch, w.norm_post, eps, s.x_post, h_post, s.rstd_post, on);
-  ops.linear(h_post, w.gate_up, s.gate_up, on);
+  project(ctx, h_post, w.gate_up, s.gate_up);
   if (gated) ops.swiglu(s.gate_up, gated, on);
-  if (output) ops.linear(gated, w.down, io.branch, on);
+  if (output) project(ctx, gated, w.down, io.branch);
   io.stream = s.x_post;
   io.pending = true;
 }
@@ -91,22 +92,20 @@ void block_backward(const LlamaContext& ctx, const BlockTensors& w, const BlockS
     const Arena::Scope inner(ctx.arena);
     const Tensor gated = s.swiglu ? s.swiglu : ctx.arena.take(ctx.act, {N, F});  // (N, F), then its gradient
     if (!s.swiglu) ops.swiglu(s.gate_up, gated, on);
-    ops.linear_grad_weight(g, gated, d.to.down, d.beta, on);
-    ops.linear_grad_input(g, w.down, gated, 0, on);
+    project_backward(ctx, g, gated, w.down, gated, d.to.down, d.beta);
     ops.swiglu_grad(gated, s.gate_up, s.gate_up, on);
-    ops.linear_grad_weight(s.gate_up, normalized(ctx, s.h_post, s.x_post, w.norm_post, h), d.to.gate_up, d.beta, on);
-    ops.linear_grad_input(s.gate_up, w.gate_up, dh, 0, on);
+    const Tensor h_post = normalized(ctx, s.h_post, s.x_post, w.norm_post, h);
+    project_backward(ctx, s.gate_up, h_post, w.gate_up, dh, d.to.gate_up, d.beta);
     ops.rmsnorm_grad(dh, s.x_post, w.norm_post, s.rstd_post, g, d.to.norm_post, d.beta, on);
   }
   const Tensor datt = ctx.arena.take(ctx.act, {ctx.B, ctx.T, q_cols});                // (B, T, H D)
   const Tensor dqkv = ctx.arena.take(ctx.act, {ctx.B, ctx.T, packed});                // (B, T, (H + 2 K) D)
   const Tensor delta = ctx.arena.take(DType::f32, {ctx.B, ctx.config.heads, ctx.T});  // (B, H, T)
-  ops.linear_grad_weight(g, s.att.view({N, q_cols}), d.to.out, d.beta, on);
-  ops.linear_grad_input(g, w.out, datt.view({N, q_cols}), 0, on);
+  project_backward(ctx, g, s.att.view({N, q_cols}), w.out, datt.view({N, q_cols}), d.to.out, d.beta);
   ops.attention_grad(datt, s.qkv, ctx.doc_start, ctx.heads(), s.att, s.lse, delta, dqkv, on);
   ops.rope(dqkv, ctx.doc_start, ctx.rope_table, ctx.heads(), true, on);
-  ops.linear_grad_weight(dqkv.view({N, packed}), normalized(ctx, s.h_in, s.x, w.norm_in, h), d.to.qkv, d.beta, on);
-  ops.linear_grad_input(dqkv.view({N, packed}), w.qkv, dh, 0, on);
+  const Tensor h_in = normalized(ctx, s.h_in, s.x, w.norm_in, h);
+  project_backward(ctx, dqkv.view({N, packed}), h_in, w.qkv, dh, d.to.qkv, d.beta);
   ops.rmsnorm_grad(dh, s.x, w.norm_in, s.rstd_in, g, d.to.norm_in, d.beta, on);
 }
 

@@ -1,7 +1,10 @@
 #include "sherd/ops/check.hpp"
 
+#include <tuple>
+
 #include "sherd/base/narrow.hpp"
 #include "sherd/ops/eight_bit.hpp"
+#include "sherd/ops/product.hpp"
 
 namespace sherd {
 namespace {
@@ -11,7 +14,7 @@ void check_plain(const char* op, const Tensor& t) {
 }
 
 void check_moments(const AdamWState& state, std::int64_t n) {
-  SHERD_CHECK(state.m && state.m.dtype != DType::i32 && state.m.dtype != DType::i16,
+  SHERD_CHECK(state.m && (state.m.dtype == DType::f32 || state.m.dtype == DType::bf16 || state.m.dtype == DType::u8),
               "m is {}, expected f32, bf16 or u8", state.m.describe());
   check_flat("m", state.m, n, state.m.dtype);
   check_flat("v", state.v, n, state.m.dtype);
@@ -38,6 +41,25 @@ void check_act(const char* what, const Tensor& t) {
 void check_grad(const char* what, const Tensor& t, DType act) {
   SHERD_CHECK(t && (t.dtype == DType::f32 || t.dtype == act), "{} is {}, expected f32 or {}", what, t.describe(),
               name_of(act));
+}
+
+void check_quantize(const Tensor& x, const Tensor& codes, const Tensor& transposed, const Tensor& scale) {
+  const std::int64_t rows = x.rows(), cols = x.cols();
+  check_matrix("x", x, rows, cols, DType::bf16);
+  SHERD_CHECK(rows % kF8Multiple == 0 && cols % kF8Multiple == 0, "quantize: both dims of {} must be multiples of {}",
+              x.describe(), kF8Multiple);
+  SHERD_CHECK(reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && (rows <= 1 || x.row_stride % 8 == 0),
+              "quantize: the rows of {} do not begin at multiples of 16 bytes", x.describe());
+  const Tensor& any = codes ? codes : transposed;
+  SHERD_CHECK(any && is_f8(any.dtype), "quantize to {}", any.describe());
+  for (const auto& [name, t, r, c] : {std::tuple("codes", codes, rows, cols), {"transposed", transposed, cols, rows}}) {
+    if (!t) continue;
+    check_flat(name, t, rows * cols, any.dtype);
+    check_matrix(name, t, r, c, any.dtype);
+    SHERD_CHECK(reinterpret_cast<std::uintptr_t>(t.data) % 16 == 0, "quantize: {} begin at no multiple of 16 bytes",
+                name);
+  }
+  check_flat("scale", scale, 1, DType::f32);
 }
 
 void check_embedding(const Tensor& tokens, const Tensor& table, const Tensor& out) {

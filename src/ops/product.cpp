@@ -19,6 +19,17 @@ void check_operand(const char* name, const Tensor& t, std::int64_t rows, std::in
               t.describe(), t.row_stride);
 }
 
+void check_dtypes(const Product& p, const char* op) {
+  const DType a = p.a.dtype, b = p.b.dtype, out = p.out.dtype;
+  const bool f8 = is_f8(a), real = out == DType::f32 || out == DType::bf16;
+  const bool fits = f8 ? b == DType::f8e4m3 && real
+                       : b == a && (a == DType::f32 || a == DType::bf16) && (out == a || out == DType::f32);
+  SHERD_CHECK(fits, "{}: product of {} and {} as {}", op, name_of(a), name_of(b), name_of(out));
+  SHERD_CHECK(f8 == static_cast<bool>(p.a_scale) && f8 == static_cast<bool>(p.b_scale),
+              "{}: scales belong to operands in eight bits", op);
+  SHERD_CHECK(!f8 || (!p.transpose_a && p.transpose_b), "{}: in eight bits b alone is transposed", op);
+}
+
 }  // namespace
 
 std::string ProductKey::text() const {
@@ -31,8 +42,7 @@ ProductKey key_of(const Product& p, const char* op) {
   ProductKey key;
   key.in = p.a.dtype;
   key.out = p.out.dtype;
-  SHERD_CHECK(p.b.dtype == key.in && (key.in == DType::f32 || key.in == DType::bf16) && (key.out == key.in || key.out == DType::f32),
-              "{}: product of {} and {} as {}", op, name_of(key.in), name_of(p.b.dtype), name_of(key.out));
+  check_dtypes(p, op);
   key.m = p.out.cols() == 0 ? 0 : p.out.rows();
   key.n = p.out.cols();
   key.k = p.transpose_b ? p.b.cols() : p.transpose_a ? p.a.rows() : p.a.cols();
@@ -71,6 +81,19 @@ Product linear_grad_weight_product(Tensor dy, Tensor x, Tensor dw, float beta) {
   check_grad("dw", dw, dy.dtype);
   check_matrix("dw", dw, dy.cols(), x.cols(), dw.dtype);
   return {dy, x, dw, true, false, beta};
+}
+
+Product linear_f8_product(Tensor a, Tensor a_scale, Tensor b, Tensor b_scale, Tensor out, float beta) {
+  check_flat("a's scale", a_scale, 1, DType::f32);
+  check_flat("b's scale", b_scale, 1, DType::f32);
+  SHERD_CHECK(is_f8(a.dtype), "linear_f8 of {}", a.describe());
+  check_matrix("b", b, out.cols(), a.cols(), DType::f8e4m3);
+  check_act("out", out);
+  check_matrix("out", out, a.rows(), b.rows(), out.dtype);
+  SHERD_CHECK(fits_f8(out.rows(), out.cols(), a.cols()),
+              "linear_f8 of {} and {}: every dimension must be a multiple of {}", a.describe(), b.describe(),
+              kF8Multiple);
+  return {a, b, out, false, true, beta, a_scale, b_scale};
 }
 
 CrossEntropyChunk cross_entropy_chunk(const Ops::CrossEntropy& args, std::int64_t first) {

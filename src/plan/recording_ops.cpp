@@ -16,6 +16,10 @@ class RecordingOps final : public Ops {
   void linear_grad_weight(Tensor dy, Tensor x, Tensor dw, float beta, Stream&) override {
     product(linear_grad_weight_product(dy, x, dw, beta));
   }
+  void quantize(Tensor, Tensor, Tensor, Tensor, Stream&) override { other(); }
+  void linear_f8(Tensor a, Tensor a_scale, Tensor b, Tensor b_scale, Tensor out, float beta, Stream&) override {
+    product(linear_f8_product(a, a_scale, b, b_scale, out, beta));
+  }
   void embedding(Tensor, Tensor, Tensor, Stream&) override { other(); }
   void embedding_grad(Tensor, Tensor, Tensor, Stream&) override { other(); }
   void rmsnorm(Tensor, Tensor, float, Tensor, Tensor, Stream&) override { other(); }
@@ -60,6 +64,7 @@ class RecordingOps final : public Ops {
     const ProductKey key = key_of(p, "plan");
     ++totals_.calls;
     totals_.product_flops += key.flops();
+    if (is_f8(key.in)) totals_.f8_flops += key.flops();
     totals_.products.insert(key);
   }
   /// `products` of (T, D) with (D, T), half of each above the diagonal, per query head.

@@ -7,7 +7,7 @@
 namespace sherd {
 
 Pass::Pass(ShardedModel& model, Ops& ops, Stream& compute, Arena& activations, const ModelConfig& config,
-           Tensor rope_table, DType act, Recompute recompute, std::int64_t loss_chunk)
+           Tensor rope_table, DType act, Recompute recompute, std::int64_t loss_chunk, bool fp8)
     : model_(model),
       ops_(ops),
       compute_(compute),
@@ -17,6 +17,7 @@ Pass::Pass(ShardedModel& model, Ops& ops, Stream& compute, Arena& activations, c
       act_(act),
       recompute_(recompute),
       loss_chunk_(loss_chunk),
+      fp8_(fp8),
       saved_(static_cast<std::size_t>(config.layers)),
       segment_inputs_(static_cast<std::size_t>(div_up(config.layers, recompute.every))) {}
 
@@ -29,7 +30,8 @@ LlamaContext Pass::context(const DeviceBatch& batch) const {
           rope_table_,
           batch.doc_start,
           batch.tokens.dim[0],
-          batch.tokens.dim[1]};
+          batch.tokens.dim[1],
+          fp8_};
 }
 
 void Pass::train(const DeviceBatch& batch, Tensor loss, Tensor divisor) {

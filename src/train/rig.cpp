@@ -45,6 +45,7 @@ RigOptions rig_options(const TrainConfig& c) {
   o.step.length = c.max_seq_length;
   o.step.accumulation = c.gradient_accumulation_steps;
   o.step.act = o.shard.param_dtype;
+  o.step.fp8 = c.fp8;
   o.step.recompute = recompute_of(c);
   o.step.max_grad_norm = static_cast<float>(c.max_grad_norm);
   o.step.adamw = {static_cast<float>(c.adam_beta1), static_cast<float>(c.adam_beta2), static_cast<float>(c.adam_eps)};

@@ -46,7 +46,7 @@ TrainStep::TrainStep(StepContext context, const ModelConfig& config, StepOptions
       scalars_(persistent.take(DType::f32, {kScalars})),
       rounding_key_(persistent.take(DType::i32, {2})),
       pass_(context.model, context.ops, context.compute, activations, config, rope_table_, options.act,
-            options.recompute, options.loss_chunk),
+            options.recompute, options.loss_chunk, options.fp8),
       divisor_ready_(context.device.event("divisor ready")),
       divisor_done_(context.device.event("divisor done")),
       loss_ready_(context.device.event("loss ready")),

@@ -8,7 +8,7 @@
 
 #include "../../src/ops/cuda/cublas_lt.hpp"
 #include "fibers.hpp"
-#include "sherd/base/dtype.hpp"
+#include "sherd/base/f8.hpp"
 
 namespace emulation {
 
@@ -22,6 +22,8 @@ namespace {
 struct Desc {
   cublasComputeType_t compute;
   bool transpose_a = false, transpose_b = false;
+  const void *a_scale = nullptr, *b_scale = nullptr;
+  std::int8_t fast_accumulation = 0;
 };
 struct Layout {
   cudaDataType_t type;
@@ -37,14 +39,26 @@ cublasLtMatmulAlgo_t pack(const FakeAlgorithm& a) {
            static_cast<std::uint64_t>(a.changes_bits ? 1 : 0) + (a.fails ? 2 : 0), 0, 0}};
 }
 
+float element(const void* data, cudaDataType_t type, std::int64_t at) {
+  switch (type) {
+    case CUDA_R_32F:
+      return static_cast<const float*>(data)[at];
+    case CUDA_R_16BF:
+      return static_cast<float>(static_cast<const sherd::bf16*>(data)[at]);
+    case CUDA_R_8F_E4M3:
+      return sherd::value_of_f8(static_cast<const sherd::f8e4m3*>(data)[at]);
+    case CUDA_R_8F_E5M2:
+      return sherd::value_of_f8(static_cast<const sherd::f8e5m2*>(data)[at]);
+  }
+  return 0;
+}
+
 /// op(x) (rows, cols) as plain numbers, row after row; x is column-major.
 std::vector<float> plain(const void* data, const Layout& l, bool transpose) {
   std::vector<float> out(static_cast<std::size_t>(l.rows * l.cols));
   for (std::int64_t j = 0; j < l.cols; ++j)
     for (std::int64_t i = 0; i < l.rows; ++i) {
-      const std::int64_t at = i + j * l.ld;
-      const float value = l.type == CUDA_R_32F ? static_cast<const float*>(data)[at]
-                                               : static_cast<float>(static_cast<const sherd::bf16*>(data)[at]);
+      const float value = element(data, l.type, i + j * l.ld);
       out[static_cast<std::size_t>(transpose ? j * l.rows + i : i * l.cols + j)] = value;
     }
   return out;
@@ -57,14 +71,19 @@ struct Call {
   void* d;
   std::int64_t k;
   float alpha, beta;
-  double error;  // added to every sum
+  double error;                   // added to every sum
+  const void *a_scale, *b_scale;  // of codes in eight bits; else null
 };
 
-/// d = alpha op(a) op(b) + beta d, sums in f64. The outer loop runs over d's columns, which lie one after the other.
+/// d = alpha a_scale b_scale op(a) op(b) + beta d, sums in f64. The outer loop runs over d's columns, which lie one
+/// after the other.
 void multiply(const Call& c) {
   const std::vector<float> left = plain(c.a, c.a_layout, !c.transpose_a);   // (k, rows)
   const std::vector<float> right = plain(c.b, c.b_layout, !c.transpose_b);  // (cols, k)
   const Layout& l = c.d_layout;
+  const float alpha = c.a_scale == nullptr
+                          ? c.alpha
+                          : c.alpha * *static_cast<const float*>(c.a_scale) * *static_cast<const float*>(c.b_scale);
   std::vector<double> column(static_cast<std::size_t>(l.rows));
   for (std::int64_t j = 0; j < l.cols; ++j) {
     std::ranges::fill(column, c.error);
@@ -75,13 +94,29 @@ void multiply(const Call& c) {
     }
     const auto store = [&]<class T>(T* out) {
       for (std::int64_t i = 0; i < l.rows; ++i) {
-        const float sum = c.alpha * static_cast<float>(column[static_cast<std::size_t>(i)]);
+        const float sum = alpha * static_cast<float>(column[static_cast<std::size_t>(i)]);
         out[i] = T(sum + (c.beta == 0 ? 0 : c.beta * static_cast<float>(out[i])));
       }
     };
     l.type == CUDA_R_32F ? store(static_cast<float*>(c.d) + j * l.ld)
                          : store(static_cast<sherd::bf16*>(c.d) + j * l.ld);
   }
+}
+
+bool is_eight_bits(cudaDataType_t type) {
+  return type == CUDA_R_8F_E4M3 || type == CUDA_R_8F_E5M2;
+}
+
+/// What the library demands of products in eight bits on Hopper ("cublasLtMatmul", cuBLAS 13): A transposed and B not,
+/// not both e5m2, dims and strides of whole
+/// 16 bytes, f32 or bf16 out. A scale that is missing is 1 to the library, and a mistake of ours.
+bool takes_eight_bits(const Desc& p, const Layout& a, const Layout& b, const Layout& d) {
+  if (!is_eight_bits(a.type) && !is_eight_bits(b.type)) return p.a_scale == nullptr && p.b_scale == nullptr;
+  bool takes = is_eight_bits(a.type) && is_eight_bits(b.type) && !is_eight_bits(d.type) && p.transpose_a &&
+               !p.transpose_b && p.a_scale != nullptr && p.b_scale != nullptr &&
+               (a.type == CUDA_R_8F_E4M3 || b.type == CUDA_R_8F_E4M3);
+  for (const Layout& l : {a, b, d}) takes = takes && l.rows % 16 == 0 && l.cols % 16 == 0 && l.ld % 16 == 0;
+  return takes && p.fast_accumulation == 0;
 }
 
 cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha, const void* a,
@@ -98,8 +133,10 @@ cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* a
       (p.transpose_b ? lb.cols : lb.rows) != k || c != d || la.ld < la.rows || lb.ld < lb.rows || ld.ld < ld.rows)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (p.compute == CUBLAS_COMPUTE_32F_PEDANTIC && la.type != CUDA_R_32F) return CUBLAS_STATUS_INVALID_VALUE;
+  if (!takes_eight_bits(p, la, lb, ld)) return CUBLAS_STATUS_INVALID_VALUE;
+  const std::uint64_t alignment = is_eight_bits(la.type) ? std::max<std::uint64_t>(16, how.alignment) : how.alignment;
   for (const void* at : {a, b, static_cast<const void*>(d)})
-    if (reinterpret_cast<std::uintptr_t>(at) % how.alignment != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (reinterpret_cast<std::uintptr_t>(at) % alignment != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
   const Call call{p.transpose_a,
                   p.transpose_b,
                   la,
@@ -111,7 +148,10 @@ cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* a
                   k,
                   *static_cast<const float*>(alpha),
                   *static_cast<const float*>(beta),
-                  how.changes_bits ? static_cast<double>(fake().ran.size()) : 0.0};
+                  how.changes_bits ? static_cast<double>(fake().ran.size()) : 0.0,
+                  p.a_scale,
+                  p.b_scale};
+  fake().in_eight_bits += is_eight_bits(la.type) ? 1 : 0;
   fake().ran.push_back(how.id);
   fake().pedantic = p.compute == CUBLAS_COMPUTE_32F_PEDANTIC;
   cudaLaunchConfig_t config;
@@ -123,15 +163,20 @@ cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* a
   return rc == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
-cublasStatus_t heuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                         cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int count,
-                         cublasLtMatmulHeuristicResult_t* results, int* returned) {
+cublasStatus_t heuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                         cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
+                         cublasLtMatmulPreference_t, int count, cublasLtMatmulHeuristicResult_t* results,
+                         int* returned) {
   ++fake().heuristics;
   *returned = 0;
-  if (fake().algorithms.empty()) return CUBLAS_STATUS_NOT_SUPPORTED;
-  for (const FakeAlgorithm& a : fake().algorithms) {
+  const bool takes = takes_eight_bits(*reinterpret_cast<Desc*>(desc), *reinterpret_cast<Layout*>(a),
+                                      *reinterpret_cast<Layout*>(b), *reinterpret_cast<Layout*>(d));
+  const bool round = !is_eight_bits(reinterpret_cast<Layout*>(a)->type) ||
+                     std::ranges::all_of(fake().alignments, [](std::uint32_t bytes) { return bytes >= 16; });
+  if (fake().algorithms.empty() || !takes || !round) return CUBLAS_STATUS_NOT_SUPPORTED;
+  for (const FakeAlgorithm& made : fake().algorithms) {
     if (*returned == count) break;
-    results[(*returned)++] = {pack(a), a.workspace, CUBLAS_STATUS_SUCCESS, 1.0f, {}};
+    results[(*returned)++] = {pack(made), made.workspace, CUBLAS_STATUS_SUCCESS, 1.0f, {}};
   }
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -146,12 +191,19 @@ cublasStatus_t check(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayou
 
 cublasStatus_t desc_set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute, const void* value,
                         std::size_t bytes) {
-  std::int32_t op = 0;
-  if (bytes != sizeof op) return CUBLAS_STATUS_INVALID_VALUE;
-  std::memcpy(&op, value, sizeof op);
   auto& p = *reinterpret_cast<Desc*>(desc);
+  const auto take = [&](auto& to) {
+    if (bytes != sizeof to) return CUBLAS_STATUS_INVALID_VALUE;
+    std::memcpy(&to, value, sizeof to);
+    return CUBLAS_STATUS_SUCCESS;
+  };
+  if (attribute == CUBLASLT_MATMUL_DESC_A_SCALE_POINTER) return take(p.a_scale);
+  if (attribute == CUBLASLT_MATMUL_DESC_B_SCALE_POINTER) return take(p.b_scale);
+  if (attribute == CUBLASLT_MATMUL_DESC_FAST_ACCUM) return take(p.fast_accumulation);
+  std::int32_t op = 0;
+  const cublasStatus_t rc = take(op);
   (attribute == CUBLASLT_MATMUL_DESC_TRANSA ? p.transpose_a : p.transpose_b) = op == CUBLAS_OP_T;
-  return CUBLAS_STATUS_SUCCESS;
+  return rc;
 }
 
 cublasStatus_t preference_set(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t attribute,

@@ -21,6 +21,7 @@ struct FakeLibrary {
   int heuristics = 0;                       // calls
   std::vector<std::uint32_t> alignments{};  // A, B, C, D of the last heuristic
   bool pedantic = false;                    // of the last product
+  std::uint64_t in_eight_bits = 0;          // products of codes
 };
 FakeLibrary& fake();
 

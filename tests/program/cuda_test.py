@@ -35,6 +35,10 @@ class Devices(RunFolder):
         done = self.on_cuda(env=emulated(CAPABILITY=75))
         self.refused(done, USAGE, "Emulated GPU", "compute capability 7.5", "8.0")
 
+    def test_too_old_for_fp8(self):
+        done = self.on_cuda("--dtype", "bf16", "--fp8", env=emulated(CAPABILITY=80))
+        self.refused(done, USAGE, "--fp8 needs compute capability 8.9 or later", "Emulated GPU", "8.0")
+
     def test_a_library_that_is_too_old(self):
         done = self.on_cuda(env={**os.environ, "EMULATED_CUBLASLT_VERSION": "120805"})
         self.refused(done, USAGE, "cuBLASLt is of version 120805", "CUDA 13")

@@ -49,6 +49,24 @@ TEST(CudaTraining, FollowsTheCpusLossesInBf16) {
          session().size(), worst);
 }
 
+TEST(CudaTraining, FollowsTheCpusLossesInFp8) {
+  RunSpec spec;
+  spec.aligned = true;
+  spec.length = 32;
+  spec.global_batch = 4;
+  spec.dtype = DType::bf16;
+  spec.fp8 = true;
+  spec.steps = 10;
+  spec.layers = 2;
+  const RunResult ours = run_training(on("cuda", spec));
+  EXPECT_GT(ours.plan.ops.f8_flops, 0);
+  EXPECT_EQ(ours.activation_bytes, ours.plan.activation_bytes);
+  const double worst = distance(ours, run_training(on("cpu", spec)));
+  EXPECT_LT(worst, 2e-2);
+  figure("cuda training, fp8, {} ranks: losses of 10 steps differ from the CPU's by {:.2g}, at most 2e-2",
+         session().size(), worst);
+}
+
 /// Other shardings and checkpointing modes, each against one rank.
 TEST(CudaTraining, DoesNotDependOnTheSharding) {
   for (const Recompute recompute : {Recompute{Recompute::Mode::selective, 1}, Recompute{Recompute::Mode::segments, 2}})

@@ -116,6 +116,7 @@ TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(sm
   options.step.length = spec.length;
   options.step.accumulation = div_exact(spec.global_batch, spec.batch * nodes.ranks());
   options.step.act = spec.dtype;
+  options.step.fp8 = spec.fp8;
   options.step.recompute = spec.recompute;
   options.shard.prefetch = spec.prefetch;
   options.shard.moments_dtype = spec.moments_dtype;

@@ -24,6 +24,7 @@ struct RunSpec {
   std::int64_t layers = 4;
   bool aligned = false;  // widths that fill 16 bytes and tensor cores, instead of odd ones
   DType dtype = DType::f32;
+  bool fp8 = false;
   DType reduce_dtype = DType::f32;
   DType moments_dtype = DType::f32;
   bool split_master = false, optimizer_in_backward = false;

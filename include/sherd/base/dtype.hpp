@@ -1,5 +1,6 @@
 #pragma once
-// Element types (i16 and u8: only to store states in), and bfloat16 as a storage type: 8 bits of exponent, 7 of mantissa, rounded to nearest even.
+// Element types (i16 and u8: only to store states in), and bfloat16 as a storage type: 8 bits of exponent, 7 of
+// mantissa, rounded to nearest even.
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -7,12 +8,22 @@
 
 namespace sherd {
 
-enum class DType : std::uint8_t { f32, bf16, i32, i16, u8 };
+enum class DType : std::uint8_t { f32, bf16, i32, i16, u8, f8e4m3, f8e5m2 };  // the last two: base/f8.hpp
 
 constexpr std::size_t size_of(DType t) {
-  return t == DType::u8 ? 1 : t == DType::bf16 || t == DType::i16 ? 2 : 4;
+  switch (t) {
+    case DType::u8:
+    case DType::f8e4m3:
+    case DType::f8e5m2:
+      return 1;
+    case DType::bf16:
+    case DType::i16:
+      return 2;
+    default:
+      return 4;
+  }
 }
-std::string_view name_of(DType t);             // "f32", "bf16", "i32", "i16", "u8"
+std::string_view name_of(DType t);             // "f32", "bf16", "i32", "i16", "u8", "f8e4m3", "f8e5m2"
 DType dtype_from_name(std::string_view name);  // fp32/f32/float32, bf16/bfloat16; usage error otherwise
 
 struct bf16 {

@@ -23,6 +23,7 @@ struct LlamaContext {
   Tensor rope_table;  // (P, D/2, 2) f32
   Tensor doc_start;   // (B, T) i32
   std::int64_t B, T;
+  bool fp8 = false;  // products of the blocks in eight bits, where their shapes allow it (projection.hpp)
   Heads heads() const { return {config.heads, config.kv_heads, config.head_dim}; }
   std::int64_t N() const { return B * T; }
 };

@@ -3,6 +3,7 @@
 // workspace, its largest head) it checks itself. They stand in a source, which kernels then need not compile again.
 #include <span>
 
+#include "sherd/base/f8.hpp"
 #include "sherd/ops/ops.hpp"
 
 namespace sherd {
@@ -16,6 +17,7 @@ void check_act(const char* what, const Tensor& t);
 void check_grad(const char* what, const Tensor& t, DType act);
 
 // Per op, named after it; the arguments are the op's own.
+void check_quantize(const Tensor& x, const Tensor& codes, const Tensor& transposed, const Tensor& scale);
 void check_embedding(const Tensor& tokens, const Tensor& table, const Tensor& out);
 void check_embedding_grad(const Tensor& dout, const Tensor& tokens, const Tensor& dtable);
 void check_rmsnorm(const Tensor& x, const Tensor& gain, const Tensor& y, const Tensor& rstd);
@@ -39,6 +41,16 @@ void check_scale(const Tensor& x, const Tensor& factor);
 void check_upload(std::span<const std::byte> from, const Tensor& to);
 void check_download(const Tensor& from, std::span<const std::byte> to);
 void check_initialize(const Tensor& x);
+
+/// fn(f8e4m3{}) or fn(f8e5m2{}).
+template <class Fn>
+void with_f8_type(DType dtype, Fn&& fn) {
+  if (dtype == DType::f8e5m2) {
+    fn(f8e5m2{});
+  } else {
+    fn(f8e4m3{});
+  }
+}
 
 /// fn(float{}) or fn(bf16{}).
 template <class Fn>

@@ -83,6 +83,16 @@ class Ops {
   /// dw (O, I) = dy^T x + beta dw. dw is f32 or act.
   virtual void linear_grad_weight(Tensor dy, Tensor x, Tensor dw, float beta, Stream& s) = 0;
 
+  // --- products in eight bits (ops/*/quantize.*, linear.*; base/f8.hpp)
+  // -----------------------------------------------
+  /// scale (1) f32 = that of x (R, C) bf16 as it is now; codes (R, C) and transposed (C, R), either may be null, = x /
+  /// scale rounded to nearest even, both e4m3 or both e5m2. R and C are multiples of 16; rows of x begin at multiples
+  /// of 16 bytes. A NaN or infinity in x makes scale and every code NaN.
+  virtual void quantize(Tensor x, Tensor codes, Tensor transposed, Tensor scale, Stream& s) = 0;
+  /// out (M, N) = a (M, K) b (N, K)^T a_scale b_scale + beta out, of codes: a is e4m3 or e5m2, b is e4m3; out is f32 or
+  /// bf16. M, N and K are multiples of 16.
+  virtual void linear_f8(Tensor a, Tensor a_scale, Tensor b, Tensor b_scale, Tensor out, float beta, Stream& s) = 0;
+
   // --- embedding (ops/*/embedding.*) ------------------------------------------------------------------------------
   /// out (N, C) = table (V, C)[tokens (N) i32].
   virtual void embedding(Tensor tokens, Tensor table, Tensor out, Stream& s) = 0;

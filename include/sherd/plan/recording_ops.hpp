@@ -9,6 +9,7 @@ namespace sherd {
 
 struct PlannedOps {
   double product_flops = 0;    // of linear and cross entropy, forward, backward and recomputation
+  double f8_flops = 0;         // of the products those in eight bits
   double attention_flops = 0;  // causal, as if every document filled its sequence
   std::int64_t calls = 0;
   std::set<ProductKey> products;      // their shapes

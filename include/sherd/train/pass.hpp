@@ -22,7 +22,7 @@ struct DeviceBatch {
 class Pass {
  public:
   Pass(ShardedModel& model, Ops& ops, Stream& compute, Arena& activations, const ModelConfig& config, Tensor rope_table,
-       DType act, Recompute recompute, std::int64_t loss_chunk);
+       DType act, Recompute recompute, std::int64_t loss_chunk, bool fp8);
 
   /// loss (1) += sum of token losses / divisor (1), and its gradients into the model's, whose micro-batch is open.
   void train(const DeviceBatch& batch, Tensor loss, Tensor divisor);
@@ -57,6 +57,7 @@ class Pass {
   DType act_;
   Recompute recompute_;
   std::int64_t loss_chunk_;
+  bool fp8_;
   std::vector<BlockSaved> saved_;       // of the current micro-batch
   std::vector<Tensor> segment_inputs_;  // (N, C) each
   ShardedModel::Grads root_grads_;      // tied: written by the head, added to by the embedding, reduced once

@@ -18,6 +18,7 @@ namespace sherd {
 struct StepOptions {
   std::int64_t batch = 1, length = 512, accumulation = 1;  // B, T, A: constant over a run
   DType act = DType::f32;
+  bool fp8 = false;  // products of the blocks in eight bits; with act bf16
   Recompute recompute;
   std::int64_t loss_chunk = 0;  // rows of logits alive at once; 0: what the backend likes best (logits_rows)
   float max_grad_norm = 1.0f;     // 0: no clipping

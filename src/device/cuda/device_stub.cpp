@@ -19,6 +19,10 @@ std::string identity_of(const sherd::Device&) {
   return {};
 }
 
+int compute_capability_of(const sherd::Device&) {
+  return 0;
+}
+
 std::string version() {
   return "not in this build";
 }

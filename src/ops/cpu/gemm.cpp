@@ -2,6 +2,8 @@
 
 #include <dnnl.h>
 
+#include <array>
+
 #include "elementwise.hpp"
 #include "one_thread.hpp"
 #include "ops.hpp"
@@ -39,22 +41,44 @@ void store_rows(const float* block, std::int64_t block_stride, bf16* c, std::int
     }
 }
 
+/// The values of all codes of T.
+template <class T>
+constexpr std::array<float, 256> values_of_codes() {
+  std::array<float, 256> values{};
+  for (std::size_t code = 0; code < 256; ++code) values[code] = value_of_f8(T{static_cast<std::uint8_t>(code)});
+  return values;
+}
+
+template <class T>
+void decode_rows(const std::byte* from, std::int64_t from_stride, float scale, float* to, std::int64_t to_stride,
+                 std::int64_t rows, std::int64_t cols) {
+  static constexpr std::array<float, 256> kValues = values_of_codes<T>();
+  for (std::int64_t i = 0; i < rows; ++i)
+    for (std::int64_t j = 0; j < cols; ++j)
+      to[i * to_stride + j] = scale * kValues[std::to_integer<std::size_t>(from[i * from_stride + j])];
+}
+
 struct Panel {
   const float* data;
   std::int64_t stride;
 };
 
 /// Rows [i, i + rows) and columns [j, j + cols) of the operand in f32: where they lie, or in `scratch` when they are
-/// bf16 or when their stride maps all rows to the same cache sets.
-Panel panel(const Operand& from, DType dtype, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t cols,
-            float* scratch) {
+/// narrower or when their stride maps all rows to the same cache sets.
+Panel panel(const Operand& from, std::int64_t i, std::int64_t j, std::int64_t rows, std::int64_t cols, float* scratch) {
   if (from.transposed) {
     std::swap(i, j);
     std::swap(rows, cols);
   }
   const std::int64_t at = i * from.stride + j;
   const std::int64_t stride = round_up(cols, 16) % 64 == 0 ? cols + 16 : cols;
-  if (dtype == DType::bf16) {
+  if (is_f8(from.dtype)) {
+    with_f8_type(from.dtype, [&](auto type) {
+      decode_rows<decltype(type)>(from.data + at, from.stride, *from.scale, scratch, stride, rows, cols);
+    });
+    return {scratch, stride};
+  }
+  if (from.dtype == DType::bf16) {
     copy_rows(reinterpret_cast<const bf16*>(from.data) + at, from.stride, scratch, stride, rows, cols);
     return {scratch, stride};
   }
@@ -76,8 +100,8 @@ void multiply_block(const RawProduct& p, std::int64_t i, std::int64_t j, std::in
   const std::int64_t step = round_up(div_up(p.k, div_up(p.k, kDepth)), 8);
   for (std::int64_t k = 0; k < p.k; k += step) {
     const std::int64_t depth = std::min(step, p.k - k);
-    const Panel a = panel(p.a, p.in, i, k, rows, depth, panel_a);
-    const Panel b = panel(p.b, p.in, k, j, depth, cols, panel_b);
+    const Panel a = panel(p.a, i, k, rows, depth, panel_a);
+    const Panel b = panel(p.b, k, j, depth, cols, panel_b);
     const auto status = dnnl_sgemm(p.a.transposed ? 'T' : 'N', p.b.transposed ? 'T' : 'N', rows, cols, depth, 1.0f,
                                    a.data, a.stride, b.data, b.stride, beta, c, stride);
     SHERD_CHECK(status == dnnl_success, "dnnl_sgemm of ({}, {}, {}): status {}", rows, cols, depth, int(status));
@@ -90,9 +114,8 @@ RawProduct raw(const Product& p, const ProductKey& key) {
   return {key.m,
           key.n,
           key.k,
-          {p.a.data, key.a_stride, p.transpose_a},
-          {p.b.data, key.b_stride, p.transpose_b},
-          key.in,
+          {p.a.data, key.a_stride, p.transpose_a, key.in, reinterpret_cast<const float*>(p.a_scale.data)},
+          {p.b.data, key.b_stride, p.transpose_b, key.b_in(), reinterpret_cast<const float*>(p.b_scale.data)},
           p.out.data,
           key.out_stride,
           key.out,
@@ -114,7 +137,7 @@ void Gemm::multiply(const Product& product, const char* op) {
   if (p.m == 0 || p.n == 0) return;
   SHERD_CHECK(p.k > 0, "{}: product of ({}, {}) over nothing", op, p.m, p.n);
   const Blocks blocks = cut(p.m, p.n);
-  if (p.in == DType::bf16 && bf16_.available()) return bf16_.multiply(p, blocks, workspace_);
+  if (p.a.dtype == DType::bf16 && bf16_.available()) return bf16_.multiply(p, blocks, workspace_);
   const std::int64_t workers = std::min<std::int64_t>(threads(), workspace_.numel() / kScratch);
   for_tasks(blocks.down * blocks.across, workers, [&](std::int64_t task, std::int64_t worker) {
     const OneThread guard;

@@ -14,13 +14,14 @@ struct Operand {
   const std::byte* data = nullptr;
   std::int64_t stride = 0;
   bool transposed = false;
+  DType dtype = DType::f32;
+  const float* scale = nullptr;  // of codes in eight bits
 };
 
 /// A Product as the library wants it.
 struct RawProduct {
   std::int64_t m = 0, n = 0, k = 0;
   Operand a, b;
-  DType in = DType::f32;  // of a and b
   std::byte* c = nullptr;
   std::int64_t c_stride = 0;
   DType out = DType::f32;

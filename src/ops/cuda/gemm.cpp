@@ -24,7 +24,7 @@ struct HashOfPlanKey {
     for (const std::int64_t x : {p.m, p.n, p.k, p.a_stride, p.b_stride, p.out_stride,
                                  std::int64_t{key.aligned.a | key.aligned.b << 10 | key.aligned.out << 20},
                                  std::int64_t{p.transpose_a} | p.transpose_b << 1 | p.accumulate << 2 |
-                                     (p.in == DType::bf16) << 3 | (p.out == DType::bf16) << 4}) {
+                                     static_cast<int>(p.in) << 3 | static_cast<int>(p.out) << 6}) {
       hash = (hash ^ static_cast<std::uint64_t>(x)) * 0x9e3779b97f4a7c15u;
       hash ^= hash >> 29;
     }
@@ -56,7 +56,7 @@ struct Gemm::Impl {
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
-  Plan& plan(const PlanKey& key);
+  Plan& plan(const PlanKey& key, const Product& product);
   std::optional<Algorithm> choose(const GemmProblem& problem, const PlanKey& key) const;
 
   Tensor workspace;
@@ -81,10 +81,11 @@ std::optional<Algorithm> Gemm::Impl::choose(const GemmProblem& problem, const Pl
   return std::nullopt;
 }
 
-Plan& Gemm::Impl::plan(const PlanKey& key) {
+Plan& Gemm::Impl::plan(const PlanKey& key, const Product& product) {
   const auto at = plans.find(key);
   if (at != plans.end()) return at->second;
   Plan made{GemmProblem(key.shape), std::nullopt};
+  made.problem.set_scales(product);
   made.algorithm = choose(made.problem, key);
   return plans.emplace(key, std::move(made)).first->second;
 }
@@ -96,7 +97,7 @@ void Gemm::multiply(const Product& product, const char* op, Stream& s) {
   const ProductKey key = key_of(product, op);
   if (key.m == 0 || key.n == 0) return;
   if (key.k == 0) return multiply_plainly(product, key, op, s);
-  const Plan& plan = impl_->plan({key, alignment_of(product)});
+  const Plan& plan = impl_->plan({key, alignment_of(product)}, product);
   if (!plan.algorithm) return multiply_plainly(product, key, op, s);
   const cublasStatus_t rc = plan.problem.run(impl_->handle, *plan.algorithm, product, impl_->workspace, native(s));
   if (rc != CUBLAS_STATUS_SUCCESS) {

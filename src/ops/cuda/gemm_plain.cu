@@ -2,9 +2,18 @@
 // stride and address.
 #include "gemm_plain.hpp"
 #include "launch.cuh"
+#include "sherd/ops/check.hpp"
 #include "vector.cuh"
 
 namespace sherd::cuda {
+
+__device__ inline float to_f32(f8e4m3 code) {
+  return value_of_f8(code);
+}
+__device__ inline float to_f32(f8e5m2 code) {
+  return value_of_f8(code);
+}
+
 namespace {
 
 constexpr int kTile = 16;  // rows and columns of a block's part of out, and terms of a sum per round
@@ -20,13 +29,14 @@ struct Strided {
 struct Sizes {
   std::int64_t m, n, k;
   float beta;
+  const float *a_scale, *b_scale;  // null but for codes in eight bits
 };
 
 /// Grid: blocks of 16 x 16 elements of out, along n first. Block 256, an element each. Shared 2176 bytes. Sums in f32,
 /// in order of k: deterministic.
-template <class In, class Out>
+template <class In, class InB, class Out>
 __global__ void __launch_bounds__(kTile* kTile)
-    product_kernel(Strided<const In> a, Strided<const In> b, Strided<Out> out, Sizes sizes) {
+    product_kernel(Strided<const In> a, Strided<const InB> b, Strided<Out> out, Sizes sizes) {
   __shared__ float part_a[kTile][kTile + 1], part_b[kTile][kTile + 1];  // + 1: columns lie in different banks
   const int x = static_cast<int>(threadIdx.x) % kTile, y = static_cast<int>(threadIdx.x) / kTile;
   const std::int64_t across = (sizes.n + kTile - 1) / kTile;
@@ -40,6 +50,7 @@ __global__ void __launch_bounds__(kTile* kTile)
     __syncthreads();
   }
   if (row >= sizes.m || col >= sizes.n) return;
+  if constexpr (sizeof(In) == 1) sum *= *sizes.a_scale * *sizes.b_scale;
   if (sizes.beta != 0.0f) sum += sizes.beta * to_f32(out.at(row, col));
   out.at(row, col) = from_f32<Out>(sum);
 }
@@ -50,24 +61,23 @@ Strided<T> strided(const Tensor& t, std::int64_t stride, bool transposed) {
                     : Strided<T>{reinterpret_cast<T*>(t.data), stride, 1};
 }
 
-template <class In, class Out>
+template <class In, class InB, class Out>
 void enqueue(const Product& p, const ProductKey& key, const char* op, Stream& s) {
   const Grid grid{.x = div_up(key.m, kTile) * div_up(key.n, kTile), .threads = kTile * kTile};
-  launch(s, op, product_kernel<In, Out>, grid, strided<const In>(p.a, key.a_stride, p.transpose_a),
-         strided<const In>(p.b, key.b_stride, p.transpose_b), strided<Out>(p.out, key.out_stride, false),
-         Sizes{key.m, key.n, key.k, p.beta});
+  launch(s, op, product_kernel<In, InB, Out>, grid, strided<const In>(p.a, key.a_stride, p.transpose_a),
+         strided<const InB>(p.b, key.b_stride, p.transpose_b), strided<Out>(p.out, key.out_stride, false),
+         Sizes{key.m, key.n, key.k, p.beta, reinterpret_cast<const float*>(p.a_scale.data),
+               reinterpret_cast<const float*>(p.b_scale.data)});
 }
 
 }  // namespace
 
 void multiply_plainly(const Product& product, const ProductKey& key, const char* op, Stream& s) {
-  if (key.in == DType::f32) {
-    enqueue<float, float>(product, key, op, s);
-  } else if (key.out == DType::f32) {
-    enqueue<bf16, float>(product, key, op, s);
-  } else {
-    enqueue<bf16, bf16>(product, key, op, s);
-  }
+  if (key.in == DType::f32) return enqueue<float, float, float>(product, key, op, s);
+  with_float_type(key.out, [&]<class Out>(Out) {
+    if (!is_f8(key.in)) return enqueue<bf16, bf16, Out>(product, key, op, s);
+    with_f8_type(key.in, [&]<class In>(In) { enqueue<In, f8e4m3, Out>(product, key, op, s); });
+  });
 }
 
 }  // namespace sherd::cuda

@@ -2,6 +2,7 @@
 
 #include "launch.cuh"
 #include "reduce.cuh"
+#include "sherd/ops/check.hpp"
 #include "vector.cuh"
 
 namespace sherd::cuda {
@@ -14,7 +15,12 @@ __global__ void fill_kernel(T* to, std::int64_t n) {
   if (i >= n) return;
   std::uint64_t x = static_cast<std::uint64_t>(i) * 0x9e3779b97f4a7c15u;
   x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
-  to[i] = from_f32<T>(static_cast<float>(static_cast<std::int32_t>(x >> 32)) / 2147483648.0f);
+  const float value = static_cast<float>(static_cast<std::int32_t>(x >> 32)) / 2147483648.0f;
+  if constexpr (sizeof(T) == 1) {
+    to[i] = round_to_f8<T>(value);
+  } else {
+    to[i] = from_f32<T>(value);
+  }
 }
 
 /// Grid: blocks of 256 threads, a 16-bit word each. All that write, write 1: deterministic.
@@ -43,11 +49,10 @@ __global__ void squares_kernel(Rows<T> x, Rows<T> y, std::int64_t cols, float* s
 
 void fill_unevenly(Tensor t, Stream& s) {
   const std::int64_t n = t.numel();
-  if (t.dtype == DType::bf16) {
-    launch(s, "fill_unevenly", fill_kernel<bf16>, Grid{.x = div_up(n, 256)}, t.as<bf16>().data(), n);
-  } else {
-    launch(s, "fill_unevenly", fill_kernel<float>, Grid{.x = div_up(n, 256)}, t.as<float>().data(), n);
-  }
+  const auto fill = [&]<class T>(T) {
+    launch(s, "fill_unevenly", fill_kernel<T>, Grid{.x = div_up(n, 256)}, t.as<T>().data(), n);
+  };
+  is_f8(t.dtype) ? with_f8_type(t.dtype, fill) : with_float_type(t.dtype, fill);
 }
 
 void compare_bits(Tensor x, Tensor y, Tensor flag, Stream& s) {

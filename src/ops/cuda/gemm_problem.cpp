@@ -8,7 +8,16 @@ namespace sherd::cuda {
 namespace {
 
 cudaDataType_t library_type(DType dtype) {
-  return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+  switch (dtype) {
+    case DType::bf16:
+      return CUDA_R_16BF;
+    case DType::f8e4m3:
+      return CUDA_R_8F_E4M3;
+    case DType::f8e5m2:
+      return CUDA_R_8F_E5M2;
+    default:
+      return CUDA_R_32F;
+  }
 }
 
 /// A row-major (rows, cols) as the library sees it: column-major, (cols, rows).
@@ -64,7 +73,9 @@ Alignment alignment_of(const Product& product) {
 
 // f32 is computed "pedantically": standard arithmetic in exactly this format, says cublas_api.h. So neither TF32 nor
 // sums of bf16 parts come in, whatever environment variables ask for. bf16 operands are exact in the tensor cores,
-// which CUBLAS_COMPUTE_32F makes add in f32.
+// which CUBLAS_COMPUTE_32F makes add in f32. Eight bits: without "fast accumulation", which leaves the sum in the
+// tensor cores' narrower registers from end to end; with it off the sums move to f32 every few steps (cublasLt.h). The
+// speed that costs is unmeasured; what is added up in less than f32 the CPU's loss curves would say nothing about.
 GemmProblem::GemmProblem(const ProductKey& key) {
   const CublasLt& lt = cublas_lt();
   cublasLtMatmulDesc_t product = nullptr;
@@ -77,13 +88,28 @@ GemmProblem::GemmProblem(const ProductKey& key) {
   };
   transpose(CUBLASLT_MATMUL_DESC_TRANSA, key.transpose_b);
   transpose(CUBLASLT_MATMUL_DESC_TRANSB, key.transpose_a);
-  const auto stored = [&](bool transposed, std::int64_t rows, std::int64_t cols, std::int64_t stride) {
-    cublasLtMatrixLayout_t made = transposed ? layout(key.in, cols, rows, stride) : layout(key.in, rows, cols, stride);
+  if (is_f8(key.in)) {
+    const std::int8_t off = 0;
+    cublas_check(lt.desc_set(product, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &off, sizeof off),
+                 "cublasLtMatmulDescSetAttribute");
+  }
+  const auto stored = [&](DType dtype, bool transposed, std::int64_t rows, std::int64_t cols, std::int64_t stride) {
+    cublasLtMatrixLayout_t made = transposed ? layout(dtype, cols, rows, stride) : layout(dtype, rows, cols, stride);
     return Handle<cublasLtMatrixLayout_t>(made, {lt.layout_destroy});
   };
-  a_ = stored(key.transpose_a, key.m, key.k, key.a_stride);
-  b_ = stored(key.transpose_b, key.k, key.n, key.b_stride);
+  a_ = stored(key.in, key.transpose_a, key.m, key.k, key.a_stride);
+  b_ = stored(key.b_in(), key.transpose_b, key.k, key.n, key.b_stride);
   out_ = Handle<cublasLtMatrixLayout_t>(layout(key.out, key.m, key.n, key.out_stride), {lt.layout_destroy});
+}
+
+void GemmProblem::set_scales(const Product& product) const {
+  if (!product.a_scale) return;
+  const auto set_one = [&](cublasLtMatmulDescAttributes_t attribute, const Tensor& scale) {
+    const void* at = scale.data;
+    cublas_check(cublas_lt().desc_set(product_.get(), attribute, &at, sizeof at), "cublasLtMatmulDescSetAttribute");
+  };
+  set_one(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, product.b_scale);
+  set_one(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, product.a_scale);
 }
 
 // What makes the bits equal from run to run: NVIDIA's "Results reproducibility" (cuBLAS, 2.1.4) promises it for one
@@ -143,6 +169,7 @@ std::optional<Algorithm> GemmProblem::restored(cublasLtHandle_t handle, const Al
 cublasStatus_t GemmProblem::run(cublasLtHandle_t handle, const Algorithm& algorithm, const Product& product,
                                 Tensor workspace, cudaStream_t stream) const {
   const float alpha = 1;
+  set_scales(product);
   return cublas_lt().matmul(handle, product_.get(), &alpha, product.b.data, b_.get(), product.a.data, a_.get(),
                             &product.beta, product.out.data, out_.get(), product.out.data, out_.get(), &algorithm.algo,
                             workspace.data, workspace.bytes(), stream);

@@ -31,6 +31,10 @@ class GemmProblem {
  public:
   explicit GemmProblem(const ProductKey& key);
 
+  /// Of a product in eight bits: where the library finds the scales, which it asks for before it names an algorithm.
+  /// The product that runs sets its own.
+  void set_scales(const Product& product) const;
+
   /// At most `count` algorithms for pointers so aligned and a workspace of so many bytes, the best guess first; only
   /// such as sum in a fixed order and in f32. May be none.
   std::vector<Algorithm> candidates(cublasLtHandle_t handle, Alignment aligned, std::size_t workspace, int count) const;

@@ -13,17 +13,19 @@ namespace {
 
 constexpr int kCandidates = 16, kRepeats = 3;
 
-/// The operands of one shape in scratch memory, flat; `again` is a second output, `flag` (1) i32 on the device.
+/// The operands of one shape in scratch memory, flat; `again` is a second output, `flag` (1) i32 on the device, `scale`
+/// (1) f32 that of both operands in eight bits.
 struct Operands {
-  Tensor a, b, out, again, flag;
+  Tensor a, b, out, again, flag, scale;
 
   Operands(const ProductKey& key, Slab slab)
       : a(slab.take(key.in, key.transpose_a ? key.k : key.m, key.a_stride)),
-        b(slab.take(key.in, key.transpose_b ? key.n : key.k, key.b_stride)),
+        b(slab.take(key.b_in(), key.transpose_b ? key.n : key.k, key.b_stride)),
         out(slab.take(key.out, key.m, key.out_stride)),
         again(slab.take(key.out, key.m, key.out_stride)),
-        flag(slab.take(DType::i32, 1, 1)) {}
-  bool fit() const { return a && b && out && again && flag; }
+        flag(slab.take(DType::i32, 1, 1)),
+        scale(slab.take(DType::f32, 1, 1)) {}
+  bool fit() const { return a && b && out && again && flag && scale; }
 };
 
 class LibraryHandle {
@@ -45,6 +47,9 @@ class Search {
     fill_unevenly(operands.a, s);
     fill_unevenly(operands.b, s);
     fill_unevenly(operands.out, s);
+    static constexpr float kOne = 1;  // lives as long as the copy takes
+    CUDA_CHECK(cudaMemcpyAsync(operands.scale.data, &kOne, sizeof kOne, cudaMemcpyHostToDevice, native(s)));
+    problem_.set_scales(product(operands.out));
   }
 
   bool takes(const AlgorithmBytes& bytes) {
@@ -70,9 +75,13 @@ class Search {
  private:
   static constexpr Alignment kRound{256, 256, 256};
 
+  Product product(const Tensor& out) const {
+    Product made{.a = operands_.a, .b = operands_.b, .out = out, .beta = key_.accumulate ? 1.0f : 0.0f};
+    if (is_f8(key_.in)) made.a_scale = made.b_scale = operands_.scale;
+    return made;
+  }
   bool run(const Algorithm& algorithm, const Tensor& out) {
-    const Product product{.a = operands_.a, .b = operands_.b, .out = out, .beta = key_.accumulate ? 1.0f : 0.0f};
-    return problem_.run(handle_, algorithm, product, workspace_, native(stream_)) == CUBLAS_STATUS_SUCCESS;
+    return problem_.run(handle_, algorithm, product(out), workspace_, native(stream_)) == CUBLAS_STATUS_SUCCESS;
   }
 
   /// Microseconds; nothing if the algorithm does not run after all.

@@ -33,9 +33,15 @@ AlgorithmBytes read_algorithm(Words& w) {
   return out;
 }
 
+DType read_operand(Words& w) {
+  static constexpr std::array kTypes{DType::f32, DType::bf16, DType::f8e4m3, DType::f8e5m2};
+  static constexpr std::array<std::string_view, 4> kNames{"f32", "bf16", "f8e4m3", "f8e5m2"};
+  return kTypes[w.choice(kNames)];
+}
+
 ProductKey read_key(Words& w) {
   ProductKey key;
-  key.in = w.either("f32", "bf16") ? DType::bf16 : DType::f32;
+  key.in = read_operand(w);
   key.out = w.either("f32", "bf16") ? DType::bf16 : DType::f32;
   w.literal("m"), key.m = w.size();
   w.literal("n"), key.n = w.size();

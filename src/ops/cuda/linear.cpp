@@ -1,4 +1,4 @@
-// The three products of a linear layer.
+// The products of a linear layer.
 #include "ops.hpp"
 
 namespace sherd::cuda {
@@ -11,6 +11,9 @@ void OpsImpl::linear_grad_input(Tensor dy, Tensor w, Tensor dx, float beta, Stre
 }
 void OpsImpl::linear_grad_weight(Tensor dy, Tensor x, Tensor dw, float beta, Stream& s) {
   gemm_.multiply(linear_grad_weight_product(dy, x, dw, beta), "linear_grad_weight", s);
+}
+void OpsImpl::linear_f8(Tensor a, Tensor a_scale, Tensor b, Tensor b_scale, Tensor out, float beta, Stream& s) {
+  gemm_.multiply(linear_f8_product(a, a_scale, b, b_scale, out, beta), "linear_f8", s);
 }
 
 }  // namespace sherd::cuda

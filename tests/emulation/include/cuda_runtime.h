@@ -90,6 +90,13 @@ inline int __ffs(int x) {
 inline int __popc(unsigned x) {
   return __builtin_popcount(x);
 }
+/// Byte i of the result is the byte of (high, low) that nibble i of `selector` names.
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+  const std::uint64_t bytes = static_cast<std::uint64_t>(high) << 32 | low;
+  unsigned out = 0;
+  for (unsigned i = 0; i < 4; ++i) out |= static_cast<unsigned>(bytes >> 8 * (selector >> 4 * i & 7) & 0xff) << 8 * i;
+  return out;
+}
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);
 }

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "cuda_runtime.h"
+#include "sherd/base/f8.hpp"
 
 namespace emulation {
 
@@ -30,6 +31,10 @@ inline std::uint16_t f32_to_bf16_bits(float x) {
 }
 inline std::uint32_t f32x2_to_bf16x2_bits(float low, float high) {
   return static_cast<std::uint32_t>(f32_to_bf16_bits(high)) << 16 | f32_to_bf16_bits(low);
+}
+template <class T>
+std::uint16_t f32x2_to_f8x2(float low, float high) {
+  return static_cast<std::uint16_t>(round_to_f8<T>(high).bits << 8 | round_to_f8<T>(low).bits);
 }
 inline float exp2_approx(float x) {
   return std::exp2(x);

@@ -128,13 +128,18 @@ TEST(Preset, SaysWhatIsNoLongerTheDemos) {
   apply_preset(c, "demo-compat");
   c.moments_dtype = "bf16";
   EXPECT_EQ(changed_from_preset(c), std::vector<std::string>{"moments-dtype: fp32 and bf16"});
+  apply_preset(c, "demo-compat");
+  c.fp8 = true;
+  EXPECT_EQ(changed_from_preset(c), std::vector<std::string>{"fp8: false and true"});
 }
 
 TEST(Preset, DemoCompatIsTheReferenceDemosArithmetic) {
   TrainConfig c;
   c.max_seq_length = 9;
   c.moments_dtype = "bf16";
+  c.fp8 = true;
   apply_preset(c, "demo-compat");
+  EXPECT_FALSE(c.fp8);
   EXPECT_EQ(c.preset, "demo-compat");
   EXPECT_EQ(c.dtype, "bf16");
   EXPECT_EQ(c.moments_dtype, "fp32");

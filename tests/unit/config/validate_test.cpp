@@ -99,6 +99,15 @@ TEST(Validate, MemoryModes) {
   refuses(&TrainConfig::dtype, "fp32", 1, "--gradients-dtype bf16 needs --dtype bf16");
 }
 
+TEST(Validate, EightBitsNeedBf16) {
+  TrainConfig c;
+  c.fp8 = true;
+  c.dtype = "bf16";
+  validate(c, 1);
+  c.dtype = "fp32";
+  EXPECT_THROWS(validate(c, 1), ExitCode::usage, "--fp8 needs --dtype bf16");
+}
+
 TEST(Validate, ActivationCheckpointing) {
   using Mode = ActivationCheckpointing::Mode;
   EXPECT_EQ(parse_activation_checkpointing("none"), (ActivationCheckpointing{Mode::none, 1}));

@@ -59,6 +59,34 @@ TEST(PlainProduct, MultipliesEveryShape) {
           for (const float beta : {0.0f, 1.0f, 0.5f}) check(bench, {m, n, k, ta, tb, in, out, beta, beta == 1 ? 3 : 0});
 }
 
+TEST(PlainProduct, MultipliesCodesInEightBitsByTheirScales) {
+  constexpr std::int64_t kM = 48, kN = 32, kK = 80;
+  for (const DType format : {DType::f8e4m3, DType::f8e5m2})
+    for (const DType out : kActs) {
+      Bench bench;
+      const Values a = normal(kM * kK, 1, format), b = normal(kN * kK, 2, DType::f8e4m3), old = normal(kM * kN, 3, out);
+      Product p{bench.tensor(format, {kM, kK}, a),
+                bench.tensor(DType::f8e4m3, {kN, kK}, b),
+                bench.tensor(out, {kM, kN}, old),
+                false,
+                true,
+                0.5f};
+      p.a_scale = bench.tensor(DType::f32, {1}, {4});
+      p.b_scale = bench.tensor(DType::f32, {1}, {0.125});
+      multiply_plainly(p, key_of(p, "test"), "test", *bench.stream);
+      Values expected;
+      for (std::int64_t i = 0; i < kM; ++i)
+        for (std::int64_t j = 0; j < kN; ++j) {
+          double sum = 0;
+          for (std::int64_t x = 0; x < kK; ++x)
+            sum += a[static_cast<std::size_t>(i * kK + x)] * b[static_cast<std::size_t>(j * kK + x)];
+          expected.push_back(0.5 * sum + 0.5 * old[static_cast<std::size_t>(i * kN + j)]);
+        }
+      bench.stream->synchronize();
+      EXPECT_LT(relative_error(values_of(p.out), expected), tolerance(out));
+    }
+}
+
 TEST(PlainProduct, ASumOfNothingIsBetaOut) {
   Bench bench;
   check(bench, {5, 6, 0, false, false, DType::f32, DType::f32, 0.5f, 0});
@@ -66,7 +94,7 @@ TEST(PlainProduct, ASumOfNothingIsBetaOut) {
 
 TEST(SearchKernels, SeeWhereBitsDiffer) {
   Bench bench;
-  for (const DType dtype : kActs) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f8e4m3, DType::f8e5m2}) {
     const Tensor x = bench.poison(dtype, {1000}), y = bench.poison(dtype, {1000});
     fill_unevenly(x, *bench.stream);
     fill_unevenly(y, *bench.stream);

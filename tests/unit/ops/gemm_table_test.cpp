@@ -21,6 +21,8 @@ GemmTable sample() {
   GemmTable table;
   table.set({DType::bf16, DType::f32, 4096, 11008, 2048, 4096, 11008, 11008, true, false, true},
             {{1, 2, 3, 0xffffffffffffffff, 5, 6, 7, 0x0123456789abcdef}, 123.45});
+  table.set({DType::f8e4m3, DType::bf16, 64, 32, 48, 48, 48, 32, false, true, false}, {{9}, 1.5});
+  table.set({DType::f8e5m2, DType::f32, 64, 32, 48, 48, 48, 32, false, true, true}, {{10}, 2.5});
   table.set({DType::f32, DType::f32, 7, 129, 1, 1, 129, 200, false, true, false}, {{}, 0});
   return table;
 }
@@ -41,7 +43,7 @@ TEST(GemmTable, ComesBackFromText) {
   const auto again = GemmTable::parse(sample().text(kTarget), kTarget, reason);
   ASSERT_TRUE(again) << reason;
   EXPECT_EQ(again->text(kTarget), sample().text(kTarget));
-  EXPECT_EQ(again->all().size(), 2u);
+  EXPECT_EQ(again->all().size(), 4u);
   const GemmTable table = sample();
   for (const auto& [key, choice] : table.all()) {
     ASSERT_NE(again->find(key), nullptr) << key.text();

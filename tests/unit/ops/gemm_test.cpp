@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <limits>
+#include <utility>
 
 #include "../../../src/ops/cuda/gemm_search.hpp"
 #include "fake_cublas_lt.hpp"
@@ -89,6 +91,76 @@ TEST_F(GemmTest, MultipliesEveryTransposeDtypeAndStride) {
                     << i << ' ' << j << ' ' << ta << tb;
             EXPECT_EQ(fake().pedantic, in == DType::f32);
           }
+}
+
+/// A product in eight bits of which every element is `value`.
+struct EightBits {
+  Memory memory;
+  Product p;
+  EightBits(DType format, std::int64_t m, std::int64_t n, std::int64_t k, float value) {
+    auto take = [&, at = std::size_t{0}](DType dtype, std::int64_t rows, std::int64_t cols) mutable {
+      return Tensor::make(memory.at(std::exchange(at, at + 16384)), dtype, {rows, cols});
+    };
+    p = {take(format, m, k), take(DType::f8e4m3, n, k), take(DType::f32, m, n), false, true, 0};
+    p.a_scale = take(DType::f32, 1, 1);
+    p.b_scale = take(DType::f32, 1, 1);
+    const auto fill = [](const Tensor& t, std::uint8_t code) { std::memset(t.data, code, t.bytes()); };
+    fill(p.a, format == DType::f8e4m3 ? round_to_f8<f8e4m3>(value).bits : round_to_f8<f8e5m2>(value).bits);
+    fill(p.b, round_to_f8<f8e4m3>(value).bits);
+    scales(1, 1);
+  }
+  void scales(float a, float b) {
+    *p.a_scale.ptr<float>() = a;
+    *p.b_scale.ptr<float>() = b;
+  }
+  float first() const { return *p.out.ptr<float>(); }
+};
+
+/// The plan of a shape is kept, and with it the library's description; the scales are those of each call.
+TEST_F(GemmTest, MultipliesInEightBitsByTheScalesOfTheCall) {
+  Gemm gemm(work_.slab());
+  for (const DType format : {DType::f8e4m3, DType::f8e5m2}) {
+    EightBits one(format, 16, 32, 48, 0.5f), other(format, 16, 32, 48, 2.0f);
+    one.scales(4, 0.25f);
+    other.scales(0.5f, 8);
+    for (int i = 0; i < 2; ++i) {
+      multiply(gemm, one.p);
+      EXPECT_EQ(one.first(), 48 * 0.25f);
+      multiply(gemm, other.p);
+      EXPECT_EQ(other.first(), 48 * 4 * 4.0f);
+    }
+  }
+  EXPECT_EQ(fake().heuristics, 2);
+  EXPECT_EQ(fake().in_eight_bits, 8u);
+}
+
+/// The library has nothing for codes at odd addresses; the plain kernel has.
+TEST_F(GemmTest, MultipliesInEightBitsWhatTheLibraryRefuses) {
+  Gemm gemm(work_.slab());
+  for (const DType format : {DType::f8e4m3, DType::f8e5m2}) {
+    EightBits askew(format, 16, 32, 48, 0.5f);
+    askew.scales(4, 0.5f);
+    askew.p.a.data += 1;
+    askew.p.a.data[askew.p.a.bytes() - 1] = askew.p.a.data[0];
+    multiply(gemm, askew.p);
+    EXPECT_EQ(askew.first(), 48 * 0.5f);
+  }
+  EXPECT_EQ(fake().in_eight_bits, 0u);
+}
+
+TEST_F(GemmTest, RefusesEightBitsThatTheLibraryCannotMultiply) {
+  Gemm gemm(work_.slab());
+  const auto refuses = [&](const auto& change) {
+    EightBits product(DType::f8e4m3, 16, 16, 16, 1);
+    change(product.p);
+    EXPECT_THROW(multiply(gemm, product.p), Error);
+  };
+  refuses([](Product& p) { p.transpose_b = false; });
+  refuses([](Product& p) { p.transpose_a = true; });
+  refuses([](Product& p) { p.a_scale = {}; });
+  refuses([](Product& p) { p.b_scale = {}; });
+  refuses([](Product& p) { p.a.dtype = p.b.dtype = DType::f8e5m2; });
+  refuses([](Product& p) { p.out.dtype = DType::f8e4m3; });
 }
 
 TEST_F(GemmTest, PlansAShapeOnce) {

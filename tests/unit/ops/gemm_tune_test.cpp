@@ -98,6 +98,25 @@ TEST_F(GemmTune, OnlyWhatIsMissingIsSearchedAndTheCacheKeepsTheRest) {
   EXPECT_NE(cached().find(old.text()), std::string::npos);
 }
 
+/// Both operands' codes are numbers, their scale is 1, and their layout what the library wants: else the search, which
+/// runs each candidate, would find none.
+TEST_F(GemmTune, ProductsInEightBitsAreSearchedAndPinnedAsTheOthers) {
+  for (const DType format : {DType::f8e4m3, DType::f8e5m2}) {
+    const Tensor a = arena_.take(format, {32, 48}), b = arena_.take(DType::f8e4m3, {16, 48});
+    const Tensor one = arena_.take(DType::f32, {1}), out = arena_.take(DType::f32, {32, 16});
+    key_[0] = key_of(linear_f8_product(a, one, b, one, out, 0), "test");
+    const std::string text = choose("");
+    EXPECT_NE(text.find(key_[0].text() + " us "), std::string::npos) << text;
+    EXPECT_EQ(text.find("none"), std::string::npos) << text;
+    EXPECT_EQ(choose(""), text) << "not from the cache";
+    ops_->use_algorithms(text, needs(), {});
+    fake().ran.clear();
+    ops_->linear_f8(a, one, b, one, out, 0, *stream_);
+    stream_->synchronize();
+    EXPECT_EQ(fake().ran, std::vector<std::uint64_t>{2});  // the fastest
+  }
+}
+
 TEST_F(GemmTune, DamageAndOtherDevicesMeanANewSearch) {
   const std::string good = choose("");
   std::ofstream(cache()) << good.substr(0, good.size() / 2);

@@ -5,15 +5,11 @@
 #include <cstring>
 #include <limits>
 
+#include "sherd/base/f8.hpp"
 #include "sherd/base/rng.hpp"
 
 namespace sherd::ops_test {
 namespace {
-
-double rounded(double value, DType dtype) {
-  const auto f = static_cast<float>(value);
-  return dtype == DType::bf16 ? static_cast<float>(bf16(f)) : f;
-}
 
 /// A test has one bench at a time; tensors are read and written through it.
 Bench* current = nullptr;
@@ -21,6 +17,8 @@ Bench* current = nullptr;
 std::uint32_t bits_from(double value, DType dtype) {
   if (dtype == DType::f32) return std::bit_cast<std::uint32_t>(static_cast<float>(value));
   if (dtype == DType::bf16) return bf16(static_cast<float>(value)).bits;
+  if (dtype == DType::f8e4m3) return round_to_f8<f8e4m3>(static_cast<float>(value)).bits;
+  if (dtype == DType::f8e5m2) return round_to_f8<f8e5m2>(static_cast<float>(value)).bits;
   return static_cast<std::uint32_t>(std::isnan(value) ? -(1 << 30) : static_cast<std::int32_t>(value));
 }
 
@@ -28,7 +26,13 @@ double value_from(std::uint32_t bits, DType dtype) {
   if (dtype == DType::f32) return std::bit_cast<float>(bits);
   if (dtype == DType::bf16) return std::bit_cast<float>(bits << 16);
   if (dtype == DType::i16) return static_cast<std::int16_t>(bits);
+  if (dtype == DType::f8e4m3) return value_of_f8(f8e4m3{static_cast<std::uint8_t>(bits)});
+  if (dtype == DType::f8e5m2) return value_of_f8(f8e5m2{static_cast<std::uint8_t>(bits)});
   return static_cast<std::int32_t>(bits);
+}
+
+double rounded(double value, DType dtype) {
+  return dtype == DType::i32 ? static_cast<float>(value) : value_from(bits_from(value, dtype), dtype);
 }
 
 /// Elements from t's first to its last, gaps between rows included, as they lie in memory.

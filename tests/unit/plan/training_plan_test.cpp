@@ -119,7 +119,7 @@ TEST(TrainingPlan, SaysWhatItsStatesAre) {
   near(small.weights, 0.5), near(small.masters, 0.5), near(small.moments, (2 + 8.0 / 128) / 4),
       near(small.gradients, 1);
   // Two slots of embedding, block and head each, of weights in bf16 and of gradients in f32.
-  EXPECT_GT(small.slots, 2 * 202383360 * 6);
+  EXPECT_GT(small.slots, std::int64_t{2} * 202383360 * 6);
 }
 
 /// CodeLlama-7B, 8,192 tokens a micro-batch, on one device: what is short of memory and what is not.

@@ -27,6 +27,9 @@ Memory memory_of(const sherd::Device& device);
 /// Names the physical device, whatever its number is in this process: ranks of a node with the same name share it.
 std::string identity_of(const sherd::Device& device);
 
+/// 90: 9.0. Of a cuda device.
+int compute_capability_of(const sherd::Device& device);
+
 /// For --version: "13.0, driver 13.0, 1 device: NVIDIA H100 80GB HBM3", or "not in this build".
 std::string version();
 

@@ -2,9 +2,12 @@
 // Instructions that C++ has no word for, one function each. tests/emulation has a header of the same name, which says
 // in C++ what each of them does.
 #include <cuda_bf16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 
 #include <cstdint>
+
+#include "sherd/base/f8.hpp"
 
 namespace sherd::cuda {
 
@@ -20,6 +23,12 @@ __device__ inline std::uint32_t f32x2_to_bf16x2_bits(float low, float high) {
   std::uint32_t out;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
   return out;
+}
+/// round_to_f8 of two at once: `low` in bits 0 to 7, `high` above. One instruction from sm_89 on.
+template <class T>
+__device__ inline std::uint16_t f32x2_to_f8x2(float low, float high) {
+  constexpr __nv_fp8_interpretation_t kFormat = dtype_of<T> == DType::f8e4m3 ? __NV_E4M3 : __NV_E5M2;
+  return __nv_cvt_float2_to_fp8x2(make_float2(low, high), __NV_SATFINITE, kFormat);
 }
 /// 2^x to 2 ulp; 0 for -infinity.
 __device__ inline float exp2_approx(float x) {
