@@ -148,15 +148,24 @@ look() {
   esac
 }
 
-# Headers that only pip has, for the tests: without them a stub takes the place of cuDNN's attention, and without nvcc
-# nothing would include them.
-fetch_cudnn_frontend() {
-  local to
-  to=$(dirname "$0")/../.deps/cudnn-frontend
-  [ ! -e "$to/include/cudnn_frontend.h" ] || return 0
+# from_pip FOLDER FILE ELSE PACKAGE...: wheels into .deps/FOLDER, unless FILE lies there; ELSE says what is lost without.
+from_pip() {
+  local to without=$3
+  to=$(dirname "$0")/../.deps/$1
+  [ ! -e "$to/$2" ] || return 0
+  shift 3
+  python3 -m pip install -q --no-deps --only-binary :all: --target "$to" "$@" </dev/null >/dev/null 2>&1 ||
+    echo "setup: pip has no $*: $without" >&2
+}
+
+# What only pip has, for the tests of a build with nvcc: the headers of cuDNN's attention, in whose place there is a stub
+# otherwise, and the disassembler of tools/gpu_code.py, where CUDA came without.
+fetch_for_cuda() {
   program nvcc || [ -x /usr/local/cuda/bin/nvcc ] || return 0
-  python3 -m pip install -q --no-deps --only-binary :all: --target "$to" "nvidia-cudnn-frontend>=1.28,<2" \
-    </dev/null >/dev/null 2>&1 || echo "setup: no cudnn-frontend from pip: built without cuDNN's attention" >&2
+  from_pip cudnn-frontend include/cudnn_frontend.h "built without cuDNN's attention" "nvidia-cudnn-frontend>=1.28,<2"
+  program cuobjdump || [ -x /usr/local/cuda/bin/cuobjdump ] ||
+    from_pip cuda-tools nvidia/cu13/bin/nvdisasm "the kernels' machine code is not read" \
+      "nvidia-cuda-cuobjdump>=13.2,<14" "nvidia-cuda-nvdisasm>=13.2,<14"
 }
 
 case ${1:-} in
@@ -164,7 +173,7 @@ case ${1:-} in
   *) sed -n '2,7p' "$0"; exit 2 ;;
 esac
 read_include_path
-[ "${1:-}" != --test ] || fetch_cudnn_frontend
+[ "${1:-}" != --test ] || fetch_for_cuda
 look "${1:-}"
 [ ${#missing[@]} -eq 0 ] && exit 0
 if may_install && install_missing; then

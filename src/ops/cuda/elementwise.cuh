@@ -22,6 +22,19 @@ inline Grid element_grid(std::int64_t items) {
   return grid;
 }
 
+/// One block per row and run of at most 320 packs of it, a thread per pack: no divisions, and few idle threads.
+inline Grid row_grid(std::int64_t rows, std::int64_t packs) {
+  Grid grid;
+  grid.x = rows;
+  grid.y = div_up(packs, 320);
+  grid.threads = narrow<int>(grid.y == 0 ? 32 : round_up(div_up(packs, grid.y), 32));
+  return grid;
+}
+/// This thread's pack of its row; beyond the last where the row ends within the block.
+__device__ inline int pack_of_row() {
+  return static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x);
+}
+
 /// Elements of one pack when T and U are moved together: 16 bytes of the wider one.
 template <class T, class U>
 constexpr int kPackOfBoth = kPackOf<T> < kPackOf<U> ? kPackOf<T> : kPackOf<U>;

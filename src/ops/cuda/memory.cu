@@ -1,5 +1,7 @@
 // fill, cast, add, scale, upload, download, initialize: one pass over memory each.
-// Bytes per element: fill writes size; cast reads and writes once; add reads two and writes one. No reuse, no sums.
+// Bytes per element: fill writes size; cast reads and writes once; scale too; add reads two and writes one. No reuse,
+// no sums. Floor of 2^28 elements at 3.35 TB/s (H100): cast f32 to bf16 481 us, add bf16 to f32 801 us, scale f32 641
+// us, fill f32 321 us. Goal 85%: 566, 943, 754, 377 us. Measured share: unmeasured.
 #include <algorithm>
 
 #include "elementwise.cuh"
@@ -29,38 +31,35 @@ void fill_with(Tensor x, T value, Stream& s) {
     launch(s, "fill", &fill_kernel<T, 1>, element_grid(n), data, value, n);
 }
 
-/// to (n) = from, rounded to nearest even.
+/// to (n) = from.
 struct Cast {
-  template <class To>
-  __device__ To operator()(float from, To) const {
-    return from_f32<To>(from);
-  }
+  __device__ float operator()(float from, float) const { return from; }
 };
 /// to (n) += from.
 struct Add {
-  template <class To>
-  __device__ To operator()(float from, To to) const {
-    return from_f32<To>(to_f32(to) + from);
-  }
+  __device__ float operator()(float from, float to) const { return to + from; }
 };
 
-/// to (n) = op(from (n), to); kReads: whether op needs what `to` was. Grid as fill's; deterministic.
+/// to (n) = op(from (n), to) in f32, rounded to nearest even; kReads: whether op needs what `to` was. Grid as fill's;
+/// deterministic.
 template <class Op, bool kReads, class From, class To, int kN>
 __global__ void map_kernel(const From* from, To* to, std::int64_t n) {
   const Op op;
   for (std::int64_t i = global_thread(); i < n / kN; i += grid_threads()) {
-    const Pack<From, kN> in = load<kN>(from + i * kN);
-    Pack<To, kN> out;
-    if constexpr (kReads) out = load<kN>(to + i * kN);
-    for (int j = 0; j < kN; ++j) out.at[j] = op(to_f32(in.at[j]), out.at[j]);
-    store<kN>(to + i * kN, out);
+    float in[kN], out[kN];
+    load_f32<kN>(in, from + i * kN);
+    if constexpr (kReads) load_f32<kN>(out, to + i * kN);
+#pragma unroll
+    for (int j = 0; j < kN; ++j) out[j] = op(in[j], out[j]);
+    store_f32<kN>(to + i * kN, out);
   }
-  for (std::int64_t i = n / kN * kN + global_thread(); i < n; i += grid_threads()) to[i] = op(to_f32(from[i]), to[i]);
+  for (std::int64_t i = n / kN * kN + global_thread(); i < n; i += grid_threads())
+    to[i] = from_f32<To>(op(to_f32(from[i]), kReads ? to_f32(to[i]) : 0.0f));
 }
 
 template <class Op, bool kReads, class From, class To>
 void map(const char* name, Tensor from, Tensor to, Stream& s) {
-  constexpr int kN = kPackOfBoth<From, To>;
+  constexpr int kN = std::max(kPackOf<From>, kPackOf<To>);  // the wider type takes two accesses
   const auto* in = reinterpret_cast<const From*>(from.data);
   auto* out = reinterpret_cast<To*>(to.data);
   const std::int64_t n = from.numel();
@@ -71,11 +70,17 @@ void map(const char* name, Tensor from, Tensor to, Stream& s) {
     launch(s, name, &map_kernel<Op, kReads, From, To, 1>, element_grid(n), in, out, n);
 }
 
-/// x (n) *= factor (1).
-template <class T>
+/// x (n) *= factor (1). Grid as fill's; deterministic.
+template <class T, int kN>
 __global__ void scale_kernel(T* x, const float* factor, std::int64_t n) {
   const float f = *factor;
-  for (std::int64_t i = global_thread(); i < n; i += grid_threads()) x[i] = from_f32<T>(to_f32(x[i]) * f);
+  for (std::int64_t i = global_thread(); i < n / kN; i += grid_threads()) {
+    Pack<T, kN> pack = load<kN>(x + i * kN);
+#pragma unroll
+    for (int j = 0; j < kN; ++j) pack.at[j] = from_f32<T>(to_f32(pack.at[j]) * f);
+    store<kN>(x + i * kN, pack);
+  }
+  for (std::int64_t i = n / kN * kN + global_thread(); i < n; i += grid_threads()) x[i] = from_f32<T>(to_f32(x[i]) * f);
 }
 
 /// Random::normal of base/rng.hpp, with the device's logarithm and cosine (f64).
@@ -123,7 +128,9 @@ void OpsImpl::scale(Tensor x, Tensor factor, Stream& s) {
   check_scale(x, factor);
   with_float_type(x.dtype, [&](auto type) {
     using T = decltype(type);
-    launch(s, "scale", &scale_kernel<T>, element_grid(x.numel()), reinterpret_cast<T*>(x.data),
+    const bool aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0;
+    launch(s, "scale", aligned ? &scale_kernel<T, kPackOf<T>> : &scale_kernel<T, 1>,
+           element_grid(div_up(x.numel(), aligned ? kPackOf<T> : 1)), reinterpret_cast<T*>(x.data),
            reinterpret_cast<const float*>(factor.data), x.numel());
   });
 }

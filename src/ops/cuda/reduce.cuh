@@ -28,20 +28,27 @@ __device__ inline T warp_reduce(T x) {
 }
 
 /// What op makes of the block's values, on every thread. Every thread calls it; blockDim.x is a multiple of 32, at most
-/// 1024.
+/// 1024. of_warp: shared room for 32, which nobody else reads or writes meanwhile. One barrier, none in a block of one
+/// warp.
 template <class Op, class T>
-__device__ inline T block_reduce(T x) {
-  __shared__ T of_warp[32];
+__device__ inline T block_reduce_in(T* of_warp, T x) {
   const Op op;
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   const int warps = static_cast<int>(blockDim.x / 32);
   x = warp_reduce<Op>(x);
-  __syncthreads();  // the last call's results have been read
+  if (warps == 1) return x;
   if (lane == 0) of_warp[warp] = x;
   __syncthreads();
   T all = of_warp[0];
   for (int w = 1; w < warps; ++w) all = op(all, of_warp[w]);
   return all;
+}
+/// The same with room of its own, and a barrier in front: it also stands between what the block did before and after.
+template <class Op, class T>
+__device__ inline T block_reduce(T x) {
+  __shared__ T of_warp[32];
+  __syncthreads();  // the last call's results have been read
+  return block_reduce_in<Op>(of_warp, x);
 }
 
 template <class T>

@@ -26,6 +26,12 @@
 struct uint3 {
   unsigned x = 0, y = 0, z = 0;
 };
+struct __attribute__((aligned(8), may_alias)) uint2 {
+  unsigned x, y;
+};
+struct __attribute__((aligned(16), may_alias)) uint4 {
+  unsigned x, y, z, w;
+};
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
   constexpr dim3(unsigned vx = 1, unsigned vy = 1, unsigned vz = 1) : x(vx), y(vy), z(vz) {}

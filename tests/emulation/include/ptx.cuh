@@ -40,6 +40,10 @@ inline float exp2_approx(float x) {
   return std::exp2(x);
 }
 
+inline float reciprocal_approx(float x) {
+  return x >= 0x1p126f ? 0.0f : 1.0f / x;
+}
+
 inline void mma_16x8x16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
   const std::array<std::uint32_t, 6> mine{a[0], a[1], a[2], a[3], b[0], b[1]};
   const unsigned char* all = ::emulation::exchange(mine.data(), sizeof mine);

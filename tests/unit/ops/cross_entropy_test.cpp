@@ -139,5 +139,22 @@ TEST(CrossEntropy, RefusesTargetsOutsideTheVocabulary) {
   }
 }
 
+/// Width 1 and x = 1 make the weights the logits, and their gradient that of the logits; several rounds of a block.
+TEST(CrossEntropy, GradientOfManyColumnsIsSoftmaxLessOneHot) {
+  for (const DType act : kActs)
+    for (const std::int64_t v : {4104, 1027}) {
+      Bench t;
+      const Case c{1, 1, v, 1, act};
+      const Values w = normal(v, 2, act, 3.0);
+      const Ops::CrossEntropy a = run(t, c, {1}, w, true, 0, 0);
+      double sum = 0;
+      for (const double each : w) sum += std::exp(each);
+      Values expected;
+      for (const double each : w) expected.push_back(std::exp(each) / sum / kDivisor);
+      expected[static_cast<std::size_t>(targets_of(c)[0])] -= 1 / kDivisor;
+      EXPECT_LT(relative_error(values_of(a.dw), expected), tolerance(act)) << v;
+    }
+}
+
 }  // namespace
 }  // namespace sherd::ops_test

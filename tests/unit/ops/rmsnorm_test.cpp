@@ -129,29 +129,49 @@ TEST(RmsNorm, ThreadsDoNotChangeBits) {
   }
 }
 
-/// More columns than the partial sums of a block have room for without asking.
-TEST(RmsNorm, GradientOfWideRows) {
-  constexpr std::int64_t kN = 2, kC = 12288;
-  Bench t;
-  const Values x = normal(kN * kC, 1), gain = normal(kC, 2), dy = normal(kN * kC, 3);
-  Values rstd, dx(x.size()), dgain(gain.size());
+/// dx and dgain of dy in f64.
+void reference_gradient(const Values& x, const Values& gain, const Values& dy, Values& dx, Values& dgain) {
+  Values rstd;
   reference(x, gain, &rstd);
+  dx.resize(x.size());
+  dgain.resize(gain.size());
   for (std::size_t row = 0; row < rstd.size(); ++row) {
     const auto at = [&](std::size_t i) { return row * gain.size() + i; };
     double mean = 0;
-    for (std::size_t i = 0; i < gain.size(); ++i) mean += dy[at(i)] * gain[i] * x[at(i)] * rstd[row] / kC;
+    for (std::size_t i = 0; i < gain.size(); ++i)
+      mean += dy[at(i)] * gain[i] * x[at(i)] * rstd[row] / static_cast<double>(gain.size());
     for (std::size_t i = 0; i < gain.size(); ++i) {
       const double h = x[at(i)] * rstd[row];
       dx[at(i)] = rstd[row] * (dy[at(i)] * gain[i] - h * mean);
       dgain[i] += dy[at(i)] * h;
     }
   }
-  const auto matrix = [&](const Values& v) { return t.tensor(DType::f32, {kN, kC}, v); };
-  const Tensor out = matrix(Values(x.size(), 0.0)), gains = t.poison(DType::f32, {kC});
-  t.ops->rmsnorm_grad(matrix(dy), matrix(x), t.tensor(DType::f32, {kC}, gain), t.tensor(DType::f32, {kN}, rstd), out,
-                      gains, 0, *t.stream);
-  EXPECT_LT(relative_error(values_of(out), dx), tolerance(DType::f32));
-  EXPECT_LT(relative_error(values_of(gains), dgain), tolerance(DType::f32));
+}
+
+/// Rows wider than a block keeps in registers (the gradient from 4096 in f32 on, the norm from 8192), rows of which it
+/// takes several packs a thread, and more rows than there are blocks for.
+TEST(RmsNorm, GradientOfWideAndOfManyRows) {
+  for (const Shape shape : {Shape{1, 12288}, Shape{3, 4096}, Shape{2, 1036}, Shape{1030, 20}}) {
+    const auto [n, c] = shape;
+    Bench t;
+    const Values x = normal(n * c, 1), gain = normal(c, 2), zeros(x.size(), 0.0);
+    Values dx, dgain;
+    reference_gradient(x, gain, normal(n * c, 3), dx, dgain);
+    const Gradients g = gradients(t, DType::f32, DType::f32, shape, 0, zeros, {});
+    EXPECT_LT(relative_error(values_of(g.dx), dx), tolerance(DType::f32)) << n << " " << c;
+    EXPECT_LT(relative_error(values_of(g.dgain), dgain), tolerance(DType::f32)) << n << " " << c;
+  }
+}
+
+TEST(RmsNorm, OfWideRows) {
+  for (const DType act : kActs)
+    for (const auto& [n, c] : {Shape{1, 12288}, Shape{2, 4096}, Shape{1, 17408}}) {
+      Bench t;
+      const Values x = normal(n * c, 1, act), gain = normal(c, 2, act);
+      const Tensor y = t.poison(act, {n, c});
+      t.ops->rmsnorm(t.tensor(act, {n, c}, x), t.tensor(act, {c}, gain), kEps, y, Tensor{}, *t.stream);
+      EXPECT_LT(relative_error(values_of(y), reference(x, gain)), tolerance(act)) << n << " " << c;
+    }
 }
 
 }  // namespace

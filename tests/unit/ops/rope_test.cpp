@@ -85,6 +85,34 @@ TEST(Rope, InverseUndoesIt) {
   EXPECT_LT(relative_error(values_of(qkv), x), 1e-6);
 }
 
+/// More packs of one token than a block has threads, and heads that do not share out evenly.
+TEST(Rope, RotatesManyHeadsAsItRotatesOne) {
+  for (const DType act : kActs)
+    for (const std::int64_t kv : {1, 2}) {
+      const Heads heads{70, kv, 64}, one{1, 0, 64};
+      constexpr std::int64_t kT = 3;
+      Bench t;
+      const std::int64_t turned = heads.query + heads.kv;
+      const Values x = normal(kT * heads.packed(), 1, act);
+      const Tensor qkv = t.tensor(act, {1, kT, heads.packed()}, x), turns = table(t, {}, 64);
+      const Tensor starts = t.tensor(DType::i32, {1, kT}, Values(kT, 0.0));
+      t.ops->rope(qkv, starts, turns, heads, false, *t.stream);
+      const Values all = values_of(qkv);
+      for (std::int64_t h = 0; h < turned + kv; ++h) {
+        Values mine, expected;
+        for (std::int64_t row = 0; row < kT; ++row)
+          for (std::int64_t j = 0; j < 64; ++j) {
+            const auto at = static_cast<std::size_t>(row * heads.packed() + h * 64 + j);
+            mine.push_back(x[at]);
+            expected.push_back(all[at]);
+          }
+        const Tensor alone = t.tensor(act, {1, kT, 64}, mine);
+        if (h < turned) t.ops->rope(alone, starts, turns, one, false, *t.stream);  // values stay
+        EXPECT_EQ(values_of(alone), expected) << h;
+      }
+    }
+}
+
 TEST(Rope, RefusesPositionsBeyondTheTable) {
   const Heads heads{1, 1, 4};
   Bench t;

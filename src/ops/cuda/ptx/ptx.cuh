@@ -37,6 +37,13 @@ __device__ inline float exp2_approx(float x) {
   return out;
 }
 
+/// 1 / x to 1 ulp; 0 for x from 2^126 on.
+__device__ inline float reciprocal_approx(float x) {
+  float out;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+  return out;
+}
+
 /// d (16 x 8 f32) += a (16 x 16 bf16, row-major) b (16 x 8 bf16, column-major), by the lanes of a warp together. With
 /// group = lane / 4 and pair = 2 (lane % 4), a lane holds (lower half of a register first)
 ///   a[0] = A(group, pair ..), a[1] = A(group + 8, pair ..), a[2] = A(group, pair + 8 ..), a[3] = A(group + 8, pair + 8
