@@ -140,16 +140,26 @@ void begin_block(std::size_t threads, std::size_t shared_bytes) {
   }
 }
 
-void run_block(const std::vector<std::size_t>& order) {
+/// Fibers take turns in `order`, by runs of `together` of them: those of a run until none can go on, then the next run.
+/// With 32 a warp goes as far as its barriers let it while other warps stand still.
+void run_block(const std::vector<std::size_t>& order, std::size_t together) {
   std::size_t left = order.size();
+  const auto turn = [&](std::size_t i) {
+    Fiber& f = *machine.fibers[i];
+    if (f.done || !machine.may_go(f)) return false;
+    resume(f);
+    left -= f.done ? 1 : 0;
+    return true;
+  };
   while (left > 0) {
     bool moved = false;
-    for (const std::size_t i : order) {
-      Fiber& f = *machine.fibers[i];
-      if (f.done || !machine.may_go(f)) continue;
-      resume(f);
-      moved = true;
-      left -= f.done ? 1 : 0;
+    for (std::size_t begin = 0; begin < order.size(); begin += together) {
+      const std::size_t end = std::min(begin + together, order.size());
+      for (bool again = true; again;) {
+        again = false;
+        for (std::size_t i = begin; i < end; ++i) again = turn(order[i]) || again;
+        moved = moved || again;
+      }
     }
     if (!moved) {
       machine.fibers.clear();  // they are in the middle of something
@@ -206,8 +216,9 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, std::uint64_t num
     throw std::runtime_error("emulation: blocks of up to 1024 threads along x, and 227 KiB of shared memory");
   std::vector<std::size_t> order(block.x);
   std::iota(order.begin(), order.end(), 0);
-  if (number % 3 == 1) std::reverse(order.begin(), order.end());
-  if (number % 3 == 2) std::shuffle(order.begin(), order.end(), std::mt19937_64(number));
+  if (number % 5 == 1 || number % 5 == 4) std::reverse(order.begin(), order.end());
+  if (number % 5 == 2) std::shuffle(order.begin(), order.end(), std::mt19937_64(number));
+  const std::size_t together = number % 5 >= 3 ? 32 : order.size();
   machine.thread = &thread;
   machine.error = nullptr;
   blockDim = block;
@@ -219,7 +230,7 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, std::uint64_t num
         blockIdx.y = y;
         blockIdx.z = z;
         begin_block(block.x, shared_bytes);
-        run_block(order);
+        run_block(order, together);
         if (machine.error) std::rethrow_exception(machine.error);
       }
 }
