@@ -192,8 +192,8 @@ class Bench {
                tokens, loss) +
            fmt::format(
                R"("model_flop_per_token":{:.6g},"mfu_convention":"causal","mfu_of_datasheet":{},"datasheet":{},)"
-               R"("gemm_gflops":{:.1f},"mfu_of_gemm_rate":{:.4f},"share_of_gemm_rate":{:.4f},)",
-               model_flops, hopper ? fmt::format("{:.4f}", reached / (ranks * kHopperPeak)) : "null",
+               R"("gemm_gflops":{:.1f},"mfu_of_gemm_rate":{:.4g},"share_of_gemm_rate":{:.4f},)",
+               model_flops, hopper ? fmt::format("{:.4g}", reached / (ranks * kHopperPeak)) : "null",
                hopper ? "\"989 TFLOP/s, bf16, H100 and H200 SXM\"" : "null", gemm_rate / 1e9, reached / gemm_rate,
                ranks * flops / took / gemm_rate) +
            fmt::format(

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "sherd/base/rng.hpp"
+#include "documents.hpp"
 #include "sherd/config/command_line.hpp"
 #include "sherd/file/json.hpp"
 
@@ -36,28 +36,12 @@ std::vector<Subcommand> offered(Settings& s) {
            .train = &s.train}};
 }
 
-/// Where each token's document begins, by (B, T).
-std::vector<std::int32_t> document_starts(const HostBatch& b, std::int64_t mean, const Random& random) {
-  std::vector<std::int32_t> starts(b.tokens.size());
-  std::uint64_t draws = std::uint64_t{1} << 32;  // the tokens take those below
-  const std::uint64_t range = 2 * static_cast<std::uint64_t>(mean) - 1;
-  std::int64_t left = static_cast<std::int64_t>(random.bits(draws++) % range) + 1, start = 0;
-  for (std::int64_t k = 0; k < std::ssize(starts); ++k) {
-    const std::int64_t t = k % b.length;
-    if (left == 0) left = static_cast<std::int64_t>(random.bits(draws++) % range) + 1, start = t;
-    if (t == 0) start = 0;
-    --left;
-    starts[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(start);
-  }
-  return starts;
-}
-
 HostBatch random_batch(const Settings& s, std::int64_t vocab, const Random& random) {
   HostBatch b(s.train.batch_size_per_device, s.train.max_seq_length);
   for (std::size_t k = 0; k < b.tokens.size(); ++k) {
     b.tokens[k] = static_cast<std::int32_t>(random.bits(k) % static_cast<std::uint64_t>(vocab));
   }
-  if (s.document_length > 0) b.doc_start = document_starts(b, s.document_length, random);
+  b.doc_start = document_starts(b.batch, b.length, s.document_length, random);
   for (std::size_t k = 0; k + 1 < b.tokens.size(); ++k) {
     const bool last = (k + 1) % static_cast<std::size_t>(b.length) == 0;
     if (last || b.doc_start[k + 1] != b.doc_start[k]) continue;
@@ -110,14 +94,7 @@ std::vector<HostBatch> random_batches(const Settings& settings, std::int64_t voc
 
 std::int64_t most_documents(const std::vector<HostBatch>& batches) {
   std::int64_t most = 1;
-  for (const HostBatch& b : batches) {
-    for (std::int64_t row = 0; row < b.batch; ++row) {
-      const std::int32_t* const starts = b.doc_start.data() + row * b.length;
-      std::int64_t documents = 1;
-      for (std::int64_t t = 1; t < b.length; ++t) documents += starts[t] != starts[t - 1] ? 1 : 0;
-      most = std::max(most, documents);
-    }
-  }
+  for (const HostBatch& b : batches) most = std::max(most, most_documents(b.doc_start, b.length));
   return most;
 }
 
