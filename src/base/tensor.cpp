@@ -12,6 +12,10 @@ std::string_view name_of(DType t) {
       return "bf16";
     case DType::i32:
       return "i32";
+    case DType::i16:
+      return "i16";
+    case DType::u8:
+      return "u8";
   }
   return "?";
 }

@@ -16,8 +16,8 @@ void check_all_gather(Tensor shard, Tensor full, int size) {
 }
 
 void check_reduce_scatter(Tensor full, Tensor shard, float beta, int rank, int size) {
-  SHERD_CHECK(shard.contiguous() && full.contiguous() && shard.dtype == DType::f32 && full.dtype != DType::i32 &&
-                  shard.numel() * size == full.numel(),
+  SHERD_CHECK(shard.contiguous() && full.contiguous() && shard.dtype == DType::f32 &&
+                  (full.dtype == DType::f32 || full.dtype == DType::bf16) && shard.numel() * size == full.numel(),
               "reduce_scatter of {} into {} over {} ranks", full.describe(), shard.describe(), size);
   SHERD_CHECK(beta == 0.0f || beta == 1.0f, "reduce_scatter with beta {}", beta);
   const bool apart = shard.data + shard.bytes() <= full.data || full.data + full.bytes() <= shard.data;

@@ -75,10 +75,17 @@ void add_precision(TrainConfig& c, List& f) {
   f.heading("Precision and memory");
   f.choice("dtype", c.dtype, {"fp32", "bf16"}, "bf16 has fp32 master weights and accumulation");
   f.choice("reduce-dtype", c.reduce_dtype, {"fp32", "bf16"}, "gradients on the wire; summed once in fp32 either way");
-  f.choice("moments-dtype", c.moments_dtype, {"fp32", "bf16"},
-           "AdamW's moments; bf16, rounded stochastically, takes 4 bytes a parameter less");
+  f.choice("moments-dtype", c.moments_dtype, {"fp32", "bf16", "8bit"},
+           "AdamW's moments; bf16 and 8bit, rounded stochastically, take 4 and 6 bytes a parameter less");
+  f.choice("master-weights", c.master_weights, {"fp32", "split"},
+           "split: as the bf16 that computes and the 16 bits it lacks, 2 bytes a parameter less and nothing lost");
+  f.choice("gradients-dtype", c.gradients_dtype, {"fp32", "bf16"},
+           "as gradients are kept and added up; bf16, on one rank, takes 2 bytes a parameter less");
+  f.flag("optimizer-in-backward", c.optimizer_in_backward,
+         "update each block as soon as its gradients are there, and keep none; one micro-batch a step, no clipping");
   f.choice("attention", c.attention, {"own", "auto"},
            "own kernels; auto: cuDNN's in bf16 on a GPU, where a test when the run starts finds it right and faster");
+  f.flag("cuda-graphs", c.cuda_graphs, "on one GPU: record what is the same in every step, and start it as a whole");
   f.text("activation-checkpointing", c.activation_checkpointing,
          "none, selective (recompute norms and SwiGLU), block (keep block inputs only), every-K (every K-th block's)");
 }
@@ -210,6 +217,9 @@ void apply_preset(TrainConfig& c, std::string_view preset) {
   if (preset == "corrected") return;  // the defaults of the struct
   c.dtype = "bf16";
   c.moments_dtype = "fp32";
+  c.master_weights = "fp32";
+  c.gradients_dtype = "fp32";
+  c.optimizer_in_backward = false;
   c.batch_size_per_device = 1;
   c.total_batch_size = 64;
   c.max_seq_length = 512;
@@ -228,8 +238,9 @@ void apply_preset(TrainConfig& c, std::string_view preset) {
 
 std::vector<std::string> changed_from_preset(const TrainConfig& config) {
   static const std::set<std::string> arithmetic = {
-      "total-batch-size", "max-seq-length", "packing",     "learning-rate", "adam-beta1",   "adam-beta2",   "adam-eps",
-      "weight-decay",     "max-grad-norm",  "lr-schedule", "warmup-ratio",  "min-lr-ratio", "moments-dtype"};
+      "total-batch-size", "max-seq-length", "packing",       "learning-rate",  "adam-beta1",
+      "adam-beta2",       "adam-eps",       "weight-decay",  "max-grad-norm",  "lr-schedule",
+      "warmup-ratio",     "min-lr-ratio",   "moments-dtype", "gradients-dtype"};
   if (config.preset != "demo-compat") return {};
   TrainConfig preset, own = config;
   apply_preset(preset, config.preset);

@@ -49,6 +49,33 @@ void settle_batch(TrainConfig& c, std::int64_t world_size) {
   c.total_batch_size = checked_mul(per_micro_batch, steps);
 }
 
+/// After settle_batch.
+void check_memory_modes(const TrainConfig& c, std::int64_t world_size) {
+  if (c.master_weights == "split" && c.dtype != "bf16")
+    throw usage_error("--master-weights split needs --dtype bf16: it keeps what bf16 weights lack of fp32 ones");
+  if (c.gradients_dtype == "bf16" && c.dtype != "bf16")
+    throw usage_error("--gradients-dtype bf16 needs --dtype bf16: gradients computed in fp32 are kept in fp32");
+  if (c.gradients_dtype == "bf16" && world_size > 1) {
+    throw usage_error(
+        "--gradients-dtype bf16 is for one rank, and there are {}: their sums are kept in fp32, and with --sharding "
+        "full each keeps 1/{} of them; --reduce-dtype bf16 makes them travel in bf16",
+        world_size, world_size);
+  }
+  if (!c.optimizer_in_backward) return;
+  if (c.gradient_accumulation_steps > 1) {
+    throw usage_error(
+        "--optimizer-in-backward updates with each micro-batch's gradients, and this step has {} of them; leave it "
+        "out, or take --gradient-accumulation-steps 1 with a --total-batch-size of {}",
+        c.gradient_accumulation_steps, c.batch_size_per_device * world_size);
+  }
+  if (c.max_grad_norm > 0) {
+    throw usage_error(
+        "--optimizer-in-backward updates before the norm of all gradients is known, and --max-grad-norm is {}; leave "
+        "it out, or take --max-grad-norm 0",
+        c.max_grad_norm);
+  }
+}
+
 }  // namespace
 
 ActivationCheckpointing parse_activation_checkpointing(std::string_view text) {
@@ -77,6 +104,7 @@ void validate(TrainConfig& c, std::int64_t world_size) {
   }
   check_shard_size(c, world_size);
   settle_batch(c, world_size);
+  check_memory_modes(c, world_size);
 }
 
 void validate(PlanConfig& c) {

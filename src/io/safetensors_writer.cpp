@@ -30,7 +30,8 @@ void SafetensorsWriter::place(std::int64_t max_file_bytes) {
   std::int64_t offset = 0;
   files_ = 1;
   for (const TensorInfo& tensor : tensors_) {
-    SHERD_CHECK(tensor.dtype != DType::i32, "{}: only f32 and bf16 are written", tensor.name);
+    SHERD_CHECK(tensor.dtype == DType::f32 || tensor.dtype == DType::bf16, "{}: only f32 and bf16 are written",
+                tensor.name);
     Placed placed{1, 0, 0, 0};
     for (const std::int64_t d : tensor.shape) placed.elements = checked_mul(placed.elements, d);
     SHERD_CHECK(placed.elements > 0, "{}: no elements", tensor.name);

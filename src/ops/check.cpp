@@ -1,10 +1,21 @@
 #include "sherd/ops/check.hpp"
 
+#include "sherd/base/narrow.hpp"
+#include "sherd/ops/eight_bit.hpp"
+
 namespace sherd {
 namespace {
 
 void check_plain(const char* op, const Tensor& t) {
   SHERD_CHECK(t && t.contiguous(), "{} of {}: expected a contiguous tensor", op, t.describe());
+}
+
+void check_moments(const AdamWState& state, std::int64_t n) {
+  SHERD_CHECK(state.m && state.m.dtype != DType::i32 && state.m.dtype != DType::i16,
+              "m is {}, expected f32, bf16 or u8", state.m.describe());
+  check_flat("m", state.m, n, state.m.dtype);
+  check_flat("v", state.v, n, state.m.dtype);
+  if (state.m.dtype == DType::u8) check_flat("scales", state.scales, 2 * div_up(n, kMomentBlock), DType::f32);
 }
 
 }  // namespace
@@ -116,19 +127,31 @@ void check_cross_entropy(const Ops::CrossEntropy& a) {
 }
 
 void check_adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWScalars& scalars) {
-  const std::int64_t n = state.master.numel();
-  check_flat("master", state.master, n, DType::f32);
-  check_flat("grad", state.grad, n, DType::f32);
-  check_act("m", state.m);
-  check_flat("m", state.m, n, state.m.dtype);
-  check_flat("v", state.v, n, state.m.dtype);
-  if (state.m.dtype == DType::bf16) check_flat("rounding key", scalars.rounding_key, 2, DType::i32);
-  if (state.copy) check_flat("copy", state.copy, n, DType::bf16);
+  const std::int64_t n = state.grad.numel();
+  SHERD_CHECK(bool(state.master) != bool(state.rest), "masters are whole or split");
+  check_act("grad", state.grad);
+  check_flat("grad", state.grad, n, state.grad.dtype);
+  if (state.master) check_flat("master", state.master, n, DType::f32);
+  if (state.rest) check_flat("rest", state.rest, n, DType::i16);
+  if (state.copy || state.rest) check_flat("copy", state.copy, n, DType::bf16);
+  check_moments(state, n);
+  if (state.m.dtype != DType::f32) check_flat("rounding key", scalars.rounding_key, 2, DType::i32);
   for (const Tensor& t : {scalars.lr, scalars.correction1, scalars.correction2, scalars.clip})
     check_flat("scalar", t, 1, DType::f32);
-  for (const DecayRun& run : runs)
-    SHERD_CHECK(run.begin >= 0 && run.count >= 0 && run.begin + run.count <= n, "run {} + {} of {} elements", run.begin,
-                run.count, n);
+  SHERD_CHECK(state.m.dtype != DType::u8 || std::ssize(runs) <= kMostRunsIn8Bits, "{} runs in 8 bits, at most {}",
+              runs.size(), kMostRunsIn8Bits);
+  std::int64_t end = 0;
+  for (const DecayRun& run : runs) {
+    SHERD_CHECK(run.begin >= end && run.count >= 0 && run.begin + run.count <= n,
+                "run {} + {} of {} elements, after {}", run.begin, run.count, n, end);
+    end = run.begin + run.count;
+  }
+}
+
+void check_split_master(const Tensor& from, const Tensor& high, const Tensor& rest) {
+  check_flat("master", from, from.numel(), DType::f32);
+  check_flat("high", high, from.numel(), DType::bf16);
+  check_flat("rest", rest, from.numel(), DType::i16);
 }
 
 void check_squared_norm(const Tensor& x, const Tensor& out) {

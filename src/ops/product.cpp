@@ -31,7 +31,7 @@ ProductKey key_of(const Product& p, const char* op) {
   ProductKey key;
   key.in = p.a.dtype;
   key.out = p.out.dtype;
-  SHERD_CHECK(p.b.dtype == key.in && key.in != DType::i32 && (key.out == key.in || key.out == DType::f32),
+  SHERD_CHECK(p.b.dtype == key.in && (key.in == DType::f32 || key.in == DType::bf16) && (key.out == key.in || key.out == DType::f32),
               "{}: product of {} and {} as {}", op, name_of(key.in), name_of(p.b.dtype), name_of(key.out));
   key.m = p.out.cols() == 0 ? 0 : p.out.rows();
   key.n = p.out.cols();

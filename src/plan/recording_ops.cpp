@@ -43,6 +43,7 @@ class RecordingOps final : public Ops {
   void adamw(const AdamWState&, std::span<const DecayRun>, const AdamWHyper&, const AdamWScalars&, Stream&) override {
     other();
   }
+  void split_master(Tensor, Tensor, Tensor, Stream&) override { other(); }
   void squared_norm(Tensor, Tensor, Stream&) override { other(); }
   void clip_factor(Tensor, float, Tensor, Tensor, Stream&) override { other(); }
   void fill(Tensor, float, Stream&) override { other(); }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "sherd/base/narrow.hpp"
+#include "sherd/ops/eight_bit.hpp"
 
 namespace sherd {
 
@@ -11,8 +12,12 @@ ShardedModel::ShardedModel(ShardContext context, const std::vector<UnitSpec>& sp
                            Arena& persistent)
     : context_(context), options_(options) {
   SHERD_CHECK(options.prefetch >= 1, "prefetch of {} units", options.prefetch);
+  SHERD_CHECK(!options.split_master || options.param_dtype == DType::bf16, "split masters of parameters in {}",
+              name_of(options.param_dtype));
+  SHERD_CHECK(options.grad_dtype == DType::f32 || shards() * context.replicate.size() == 1,
+              "gradients kept in {} by several ranks", name_of(options.grad_dtype));
   take_states(specs, persistent);
-  if (shards() > 1) take_slots(persistent);
+  take_slots(persistent);
   reduced_ = context_.device.event("reduced");
   squares_ready_ = context_.device.event("squares ready");
   squares_done_ = context_.device.event("squares done");
@@ -20,16 +25,22 @@ ShardedModel::ShardedModel(ShardContext context, const std::vector<UnitSpec>& sp
 
 void ShardedModel::take_states(const std::vector<UnitSpec>& specs, Arena& persistent) {
   const std::int64_t world = checked_mul(context_.shard.size(), context_.replicate.size());
+  const bool rounded = options_.param_dtype != DType::f32;
   for (const UnitSpec& spec : specs) {
     Unit unit;
     unit.layout = make_layout(spec, world);
+    UnitState& state = unit.state;
     const std::int64_t S = div_exact(unit.layout.padded, shards());
-    unit.state.master = persistent.take(DType::f32, {S});
-    unit.state.m = persistent.take(options_.moments_dtype, {S});
-    unit.state.v = persistent.take(options_.moments_dtype, {S});
-    unit.state.grad = persistent.take(DType::f32, {S});
-    const bool rounded = options_.param_dtype != DType::f32;
-    unit.state.compute = rounded ? persistent.take(options_.param_dtype, {S}) : unit.state.master;
+    if (options_.split_master)
+      state.rest = persistent.take(DType::i16, {S});
+    else
+      state.master = persistent.take(DType::f32, {S});
+    state.m = persistent.take(options_.moments_dtype, {S});
+    state.v = persistent.take(options_.moments_dtype, {S});
+    if (options_.moments_dtype == DType::u8)
+      state.scales = persistent.take(DType::f32, {div_exact(S, kMomentBlock), 2});
+    if (!options_.optimizer_in_backward) state.grad = persistent.take(options_.grad_dtype, {S});
+    state.compute = rounded ? persistent.take(options_.param_dtype, {S}) : state.master;
     unit.stepped = context_.device.event("stepped " + spec.name);
     unit.whole = context_.device.event("whole " + spec.name);
     unit.gather_tag = "gather " + spec.name;
@@ -38,22 +49,38 @@ void ShardedModel::take_states(const std::vector<UnitSpec>& specs, Arena& persis
   }
 }
 
+/// Per size class. Without peers gradients are used up before the next unit's are written.
+int ShardedModel::slots_of_gradients() const {
+  if (shards() > 1) return options_.prefetch + 1;
+  if (!options_.optimizer_in_backward) return 0;
+  return context_.replicate.size() > 1 ? 2 : 1;
+}
+
 void ShardedModel::take_slots(Arena& persistent) {
   const auto add = [&](std::deque<Slot>& slots, DType dtype, std::int64_t size) {
-    slots.push_back({persistent.take(dtype, {size}), context_.device.event("ready"), context_.device.event("free")});
+    slots.push_back(
+        {persistent.take(dtype, {size}), {}, context_.device.event("ready"), context_.device.event("free")});
     return narrow<int>(slots.size()) - 1;
   };
-  for (Unit& unit : units_) {  // units of one shape share the slots of the first such unit, up to prefetch + 1
-    const auto first = std::find_if(units_.begin(), units_.end(),
-                                    [&](const Unit& other) { return other.layout.same_shape(unit.layout); });
-    if (static_cast<int>(first->weight_slots.size()) <= options_.prefetch) {
-      first->weight_slots.push_back(add(weight_slots_, options_.param_dtype, unit.layout.padded));
-      first->grad_slots.push_back(add(grad_slots_, options_.reduce_dtype, unit.layout.padded));
+  const int of_weights = shards() > 1 ? options_.prefetch + 1 : 0, of_gradients = slots_of_gradients();
+  const DType grad_dtype = shards() > 1 ? options_.reduce_dtype : options_.grad_dtype;
+  const auto first_like = [&](const Unit& unit) {  // units of one shape share the slots of the first such unit
+    return std::find_if(units_.begin(), units_.end(),
+                        [&](const Unit& other) { return other.layout.same_shape(unit.layout); });
+  };
+  for (Unit& unit : units_) {
+    const auto first = first_like(unit);
+    const std::int64_t U = unit.layout.padded;
+    if (std::ssize(first->weight_slots) < of_weights)
+      first->weight_slots.push_back(add(weight_slots_, options_.param_dtype, U));
+    if (std::ssize(first->grad_slots) < of_gradients) {
+      first->grad_slots.push_back(add(grad_slots_, grad_dtype, U));
+      if (options_.optimizer_in_backward && shards() > 1)
+        grad_slots_.back().shard = persistent.take(DType::f32, {div_exact(U, shards())});
     }
   }
   for (Unit& unit : units_) {
-    const auto first = std::find_if(units_.begin(), units_.end(),
-                                    [&](const Unit& other) { return other.layout.same_shape(unit.layout); });
+    const auto first = first_like(unit);
     unit.weight_slots = first->weight_slots;
     unit.grad_slots = first->grad_slots;
   }
@@ -128,29 +155,36 @@ ShardedModel::Weights::~Weights() {
   slot.in_use = false;
 }
 
-void ShardedModel::adamw(const AdamWHyper& hyper, const AdamWScalars& scalars, float decay, bool decay_all) {
+void ShardedModel::update() {
   const StreamRange range(context_.compute, "optimizer");
   for (int i = 0; i < units(); ++i) {
-    Unit& unit = units_[static_cast<std::size_t>(i)];
-    const UnitState& s = unit.state;
-    const Tensor copy = options_.param_dtype == DType::f32 ? Tensor{} : s.compute;
-    context_.ops.adamw({s.master, s.grad, s.m, s.v, copy}, decay_runs(pieces(i), decay, decay_all), hyper, scalars,
-                       context_.compute);
-    changed(unit);
+    if (!options_.optimizer_in_backward) update_unit(i, units_[static_cast<std::size_t>(i)].state.grad);
     if (i <= options_.prefetch) prefetch(i);  // the next step's first units travel while the others are updated
   }
 }
 
+void ShardedModel::update_unit(int index, Tensor grad) {
+  Unit& unit = units_[static_cast<std::size_t>(index)];
+  const UnitState& s = unit.state;
+  const Tensor copy = options_.param_dtype == DType::f32 ? Tensor{} : s.compute;
+  if (options_.optimizer_in_backward) context_.ops.squared_norm(grad, update_.squares, context_.compute);
+  context_.ops.adamw({s.master, grad, s.m, s.v, copy, s.rest, s.scales},
+                     decay_runs(pieces(index), update_.decay, update_.decay_all), update_.hyper, update_.scalars,
+                     context_.compute);
+  changed(unit);
+}
+
 void ShardedModel::masters_changed() {
   for (Unit& unit : units_) {
-    if (options_.param_dtype != DType::f32) context_.ops.cast(unit.state.master, unit.state.compute, context_.compute);
+    if (options_.param_dtype != DType::f32 && !options_.split_master)
+      context_.ops.cast(unit.state.master, unit.state.compute, context_.compute);
     changed(unit);
   }
 }
 
 void ShardedModel::changed(Unit& unit) {
   ++unit.version;
-  context_.compute.record(*unit.stepped);
+  if (shards() > 1) context_.compute.record(*unit.stepped);
 }
 
 }  // namespace sherd

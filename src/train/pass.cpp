@@ -36,7 +36,6 @@ void Pass::train(const DeviceBatch& batch, Tensor loss, Tensor divisor) {
   const Arena::Scope micro_batch(activations_);
   const LlamaContext ctx = context(batch);
   const HeadLoss head{batch.targets, loss, divisor, loss_chunk_};
-  model_.begin_micro_batch();
   if (!config_.tied_embeddings) return train(ctx, batch, head, nullptr);
   const ShardedModel::Weights root = model_.use(0);
   train(ctx, batch, head, &root);

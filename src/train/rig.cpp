@@ -1,5 +1,7 @@
 #include "sherd/train/rig.hpp"
 
+#include <algorithm>
+
 #include "sherd/base/narrow.hpp"
 #include "sherd/base/rng.hpp"
 #include "sherd/config/validate.hpp"
@@ -29,7 +31,10 @@ RigOptions rig_options(const TrainConfig& c) {
   o.shard.param_dtype = dtype_from_name(c.dtype);
   o.shard.reduce_dtype = dtype_from_name(c.reduce_dtype);
   o.shard.prefetch = narrow<int>(c.prefetch);
-  o.shard.moments_dtype = dtype_from_name(c.moments_dtype);
+  o.shard.moments_dtype = c.moments_dtype == "8bit" ? DType::u8 : dtype_from_name(c.moments_dtype);
+  o.shard.split_master = c.master_weights == "split";
+  o.shard.grad_dtype = dtype_from_name(c.gradients_dtype);
+  o.shard.optimizer_in_backward = c.optimizer_in_backward;
   o.step.batch = c.batch_size_per_device;
   o.step.length = c.max_seq_length;
   o.step.accumulation = c.gradient_accumulation_steps;
@@ -40,6 +45,7 @@ RigOptions rig_options(const TrainConfig& c) {
   o.step.weight_decay = static_cast<float>(c.weight_decay);
   o.step.decay_all = c.preset == "demo-compat";
   o.step.mean_per_micro_batch = c.preset == "demo-compat";
+  o.step.record = c.cuda_graphs;
   o.step.seed = static_cast<std::uint64_t>(c.seed);
   o.workspace_bytes = backend_of(c.device).workspace_bytes;
   if (c.attention == "auto" && o.step.act == DType::bf16)
@@ -64,17 +70,29 @@ std::string Rig::choose_algorithms(const AlgorithmNeeds& needs, std::string_view
   return ops_->choose_algorithms(needs, known, attention_slab_, activations_.idle(DType::f32), *compute_);
 }
 
-void Rig::initialize(std::uint64_t seed) {
-  for (int unit = 0; unit < model_.units(); ++unit) {
-    const Tensor master = model_.state(unit).master;
-    for (const ShardPiece& piece : model_.pieces(unit)) {
-      const ParamSpec& spec = *piece.spec;
-      ops_->initialize(
-          master.flat(piece.offset, piece.count),
-          {seed, stable_hash(spec.name), static_cast<std::uint64_t>(piece.first), spec.init_scale, spec.init_constant},
-          *compute_);
-    }
+/// Masters that are split are drawn into the activations' memory, and split from there.
+void Rig::initialize_piece(const UnitState& state, const ShardPiece& piece, std::uint64_t seed) {
+  const ParamSpec& spec = *piece.spec;
+  const auto draw = [&](Tensor to, std::int64_t at) {
+    ops_->initialize(to,
+                     {seed, stable_hash(spec.name), static_cast<std::uint64_t>(piece.first + at), spec.init_scale,
+                      spec.init_constant},
+                     *compute_);
+  };
+  if (state.master) return draw(state.master.flat(piece.offset, piece.count), 0);
+  constexpr std::int64_t kMost = std::int64_t{1} << 18;
+  const Arena::Scope scratch(activations_);
+  const Tensor drawn = activations_.take(DType::f32, {std::min(kMost, piece.count)});
+  for (std::int64_t at = 0; at < piece.count; at += kMost) {
+    const std::int64_t count = std::min(kMost, piece.count - at), to = piece.offset + at;
+    draw(drawn.flat(0, count), at);
+    ops_->split_master(drawn.flat(0, count), state.compute.flat(to, count), state.rest.flat(to, count), *compute_);
   }
+}
+
+void Rig::initialize(std::uint64_t seed) {
+  for (int unit = 0; unit < model_.units(); ++unit)
+    for (const ShardPiece& piece : model_.pieces(unit)) initialize_piece(model_.state(unit), piece, seed);
   model_.masters_changed();
 }
 

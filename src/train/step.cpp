@@ -10,11 +10,29 @@ namespace sherd {
 namespace {
 
 /// The device scalars of a step.
-enum Scalar : std::int64_t { kLearningRate, kCorrection1, kCorrection2, kClip, kLoss, kSquares, kNorm, kScalars };
+enum Scalar : std::int64_t {
+  kLearningRate,
+  kCorrection1,
+  kCorrection2,
+  kClip,
+  kLoss,
+  kSquares,
+  kNorm,
+  kDivisor,
+  kScalars
+};
+
+/// What is staged for a step, in 32-bit words after its batches: uploaded, and the result, downloaded.
+enum StagedWord : std::int64_t {
+  kStagedScalars = 0,  // learning rate, corrections
+  kStagedKey = 3,      // rounding key
+  kStagedResult = 5,   // loss, squares, norm
+  kStagedDivisors = 8  // of each micro-batch
+};
 
 template <class T>
-std::span<const std::byte> bytes_of(const std::vector<T>& v) {
-  return std::as_bytes(std::span(v));
+std::span<const std::byte> bytes_of(std::span<T> v) {
+  return std::as_bytes(v);
 }
 
 }  // namespace
@@ -24,65 +42,89 @@ TrainStep::TrainStep(StepContext context, const ModelConfig& config, StepOptions
     : context_(context),
       options_(options),
       rope_table_(make_rope_table(context.ops, context.compute, persistent, config, options.length)),
-      batches_(persistent.take(DType::i32, {options.accumulation, 3, options.batch, options.length})),
+      batch_(persistent.take(DType::i32, {3, options.batch, options.length})),
       scalars_(persistent.take(DType::f32, {kScalars})),
-      divisors_(persistent.take(DType::f32, {options.accumulation})),
       rounding_key_(persistent.take(DType::i32, {2})),
       pass_(context.model, context.ops, context.compute, activations, config, rope_table_, options.act,
             options.recompute, options.loss_chunk),
-      host_scalars_(3),
-      host_divisors_(static_cast<std::size_t>(options.accumulation)),
       divisor_ready_(context.device.event("divisor ready")),
       divisor_done_(context.device.event("divisor done")),
       loss_ready_(context.device.event("loss ready")),
-      loss_done_(context.device.event("loss done")) {}
+      loss_done_(context.device.event("loss done")) {
+  const std::int64_t words = options.accumulation * (batch_.numel() + 1) + kStagedDivisors;
+  for (Staging& s : staging_)
+    s = {context.device.host_memory(narrow<std::size_t>(words) * 4), context.device.event("step done")};
+}
 
-DeviceBatch TrainStep::device_batch(std::size_t i) const {
-  const std::int64_t n = options_.batch * options_.length, at = narrow<std::int64_t>(i) * 3 * n;
-  const auto part = [&](std::int64_t k) {
-    return batches_.flat(at + k * n, n).view({options_.batch, options_.length});
-  };
+/// Words `first` to first + count - 1 after the batches.
+template <class T>
+std::span<T> TrainStep::staged(const Staging& s, std::int64_t first, std::int64_t count) const {
+  auto* const words = reinterpret_cast<T*>(s.memory.data.get());
+  return {words + options_.accumulation * batch_.numel() + first, narrow<std::size_t>(count)};
+}
+
+/// Part 0, 1 or 2: tokens, targets, doc_start.
+std::span<std::int32_t> TrainStep::staged_batch(const Staging& s, std::int64_t micro_batch, std::int64_t part) const {
+  const std::int64_t n = options_.batch * options_.length;
+  return {reinterpret_cast<std::int32_t*>(s.memory.data.get()) + (micro_batch * 3 + part) * n, narrow<std::size_t>(n)};
+}
+
+void TrainStep::stage_batch(const Staging& s, std::int64_t micro_batch, const HostBatch& host) {
+  SHERD_CHECK(host.batch == options_.batch && host.length == options_.length, "a batch of {} x {}, {} x {} expected",
+              host.batch, host.length, options_.batch, options_.length);
+  std::ranges::copy(host.tokens, staged_batch(s, micro_batch, 0).begin());
+  std::ranges::copy(host.targets, staged_batch(s, micro_batch, 1).begin());
+  std::ranges::copy(host.doc_start, staged_batch(s, micro_batch, 2).begin());
+}
+
+DeviceBatch TrainStep::device_batch() const {
+  const std::int64_t n = options_.batch * options_.length;
+  const auto part = [&](std::int64_t k) { return batch_.flat(k * n, n).view({options_.batch, options_.length}); };
   return {part(0), part(1), part(2)};
 }
 
-void TrainStep::upload_batches(std::span<const HostBatch> batches) {
-  SHERD_CHECK(std::ssize(batches) <= options_.accumulation, "{} micro-batches, {} expected", batches.size(),
-              options_.accumulation);
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    const HostBatch& host = batches[i];
-    SHERD_CHECK(host.batch == options_.batch && host.length == options_.length, "a batch of {} x {}, {} x {} expected",
-                host.batch, host.length, options_.batch, options_.length);
-    const DeviceBatch to = device_batch(i);
-    context_.ops.upload(bytes_of(host.tokens), to.tokens, context_.compute);
-    context_.ops.upload(bytes_of(host.targets), to.targets, context_.compute);
-    context_.ops.upload(bytes_of(host.doc_start), to.doc_start, context_.compute);
-  }
-}
-
-void TrainStep::upload_scalars(std::int64_t number, std::span<const HostBatch> batches, double learning_rate) {
+void TrainStep::stage(const Staging& s, std::int64_t number, std::span<const HostBatch> batches, double learning_rate) {
   const double t = static_cast<double>(number) + 1;
-  host_scalars_ = {static_cast<float>(learning_rate),
-                   static_cast<float>(1 - std::pow(static_cast<double>(options_.adamw.beta1), t)),
-                   static_cast<float>(1 - std::pow(static_cast<double>(options_.adamw.beta2), t))};
-  context_.ops.upload(bytes_of(host_scalars_), scalars_.flat(kLearningRate, 3), context_.compute);
-  host_rounding_key_ = rounding_key(options_.seed, static_cast<std::uint64_t>(number));
-  context_.ops.upload(std::as_bytes(std::span(host_rounding_key_)), rounding_key_, context_.compute);
-  context_.ops.fill(scalars_.flat(kLoss, 1), 0, context_.compute);
+  const auto correction = [t](float beta) { return static_cast<float>(1 - std::pow(static_cast<double>(beta), t)); };
+  std::ranges::copy(
+      std::array{static_cast<float>(learning_rate), correction(options_.adamw.beta1), correction(options_.adamw.beta2)},
+      staged<float>(s, kStagedScalars, 3).begin());
+  std::ranges::copy(rounding_key(options_.seed, static_cast<std::uint64_t>(number)),
+                    staged<std::uint32_t>(s, kStagedKey, 2).begin());
   std::int64_t valid = 0;
   for (const HostBatch& b : batches) valid += b.valid;
-  for (std::size_t i = 0; i < host_divisors_.size(); ++i) {
-    const double mean_of_means = static_cast<double>(std::max<std::int64_t>(batches[i].valid, 1)) *
+  const std::span<float> divisors = staged<float>(s, kStagedDivisors, options_.accumulation);
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    const HostBatch& host = batches[i];
+    stage_batch(s, narrow<std::int64_t>(i), host);
+    const double mean_of_means = static_cast<double>(std::max<std::int64_t>(host.valid, 1)) *
                                  static_cast<double>(options_.accumulation) * context_.world.size();
-    host_divisors_[i] = static_cast<float>(options_.mean_per_micro_batch ? mean_of_means : static_cast<double>(valid));
+    divisors[i] = static_cast<float>(options_.mean_per_micro_batch ? mean_of_means : static_cast<double>(valid));
   }
-  context_.ops.upload(bytes_of(host_divisors_), divisors_, context_.compute);
-  if (!options_.mean_per_micro_batch)
-    sum_over_world(divisor(0), "loss divisor", number, *divisor_ready_, *divisor_done_);
 }
 
-/// Of micro-batch i; all have the same one unless each has its own mean.
-Tensor TrainStep::divisor(std::size_t i) const {
-  return divisors_.flat(options_.mean_per_micro_batch ? narrow<std::int64_t>(i) : 0, 1);
+void TrainStep::upload_scalars(const Staging& s, std::int64_t number) {
+  Ops& ops = context_.ops;
+  Stream& on = context_.compute;
+  ops.upload(bytes_of(staged<float>(s, kStagedScalars, 3)), scalars_.flat(kLearningRate, 3), on);
+  ops.upload(bytes_of(staged<std::uint32_t>(s, kStagedKey, 2)), rounding_key_, on);
+  ops.fill(scalar(kClip), 1, on);  // for an optimizer that runs before the norm is known
+  ops.fill(scalar(kLoss), 0, on);
+  if (options_.mean_per_micro_batch) return;
+  ops.upload(bytes_of(staged<float>(s, kStagedDivisors, 1)), scalar(kDivisor), on);
+  sum_over_world(scalar(kDivisor), "loss divisor", number, *divisor_ready_, *divisor_done_);
+}
+
+/// All micro-batches go to one place: recorded work has one address.
+void TrainStep::upload_tokens(const Staging& s, std::int64_t micro_batch) {
+  const std::span<std::int32_t> all(staged_batch(s, micro_batch, 0).data(), narrow<std::size_t>(batch_.numel()));
+  context_.ops.upload(bytes_of(all), batch_, context_.compute);
+}
+
+void TrainStep::upload_batch(const Staging& s, std::int64_t micro_batch) {
+  upload_tokens(s, micro_batch);
+  if (!options_.mean_per_micro_batch) return;
+  context_.ops.upload(bytes_of(staged<float>(s, kStagedDivisors + micro_batch, 1)), scalar(kDivisor), context_.compute);
 }
 
 void TrainStep::sum_over_world(Tensor scalars, const char* what, std::int64_t step, Event& ready, Event& done) {
@@ -94,31 +136,60 @@ void TrainStep::sum_over_world(Tensor scalars, const char* what, std::int64_t st
   context_.compute.wait(done);  // the sum over ranks
 }
 
-StepResult TrainStep::run(std::int64_t number, std::span<const HostBatch> batches, double learning_rate) {
+void TrainStep::micro_batch(std::int64_t i) {
+  const auto work = [&] { pass_.train(device_batch(), scalar(kLoss), scalar(kDivisor)); };
+  context_.model.begin_micro_batch();
+  if (!options_.record || context_.world.size() > 1) return work();
+  (i == 0 ? first_micro_batch_ : next_micro_batch_).run(context_.compute, work);  // the first overwrites gradients
+}
+
+void TrainStep::optimize() {
+  const auto work = [&] {
+    context_.model.gradient_squares();
+    context_.ops.clip_factor(scalar(kSquares), options_.max_grad_norm, scalar(kNorm), scalar(kClip), context_.compute);
+    context_.model.update();
+  };
+  context_.model.finish_backward();
+  if (!options_.record || context_.world.size() > 1) return work();
+  optimizer_.run(context_.compute, work);
+}
+
+void TrainStep::enqueue(std::int64_t number, std::span<const HostBatch> batches, double learning_rate) {
   SHERD_CHECK(std::ssize(batches) == options_.accumulation, "{} micro-batches of {}", batches.size(),
               options_.accumulation);
-  const auto scalar = [&](Scalar s) { return scalars_.flat(s, 1); };
-  Ops& ops = context_.ops;
-  Stream& compute = context_.compute;
-  ShardedModel& model = context_.model;
-
-  upload_batches(batches);
-  upload_scalars(number, batches, learning_rate);
-  model.begin_step(number, options_.accumulation);
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    pass_.train(device_batch(i), scalar(kLoss), divisor(i));
+  SHERD_CHECK(under_way_.size() < (runs_ahead() ? kAhead : 1), "step {} while {} steps are under way", number,
+              under_way_.size());
+  const Staging& s = staging_[narrow<std::size_t>(number) % kAhead];
+  stage(s, number, batches, learning_rate);
+  upload_scalars(s, number);
+  context_.model.begin_step(
+      number, options_.accumulation,
+      {options_.adamw,
+       {scalar(kLearningRate), scalar(kCorrection1), scalar(kCorrection2), scalar(kClip), rounding_key_},
+       options_.weight_decay,
+       options_.decay_all,
+       scalar(kSquares)});
+  for (std::int64_t i = 0; i < options_.accumulation; ++i) {
+    upload_batch(s, i);
+    micro_batch(i);
   }
-  model.finish_backward();
-  model.gradient_squares(scalar(kSquares));
-  ops.clip_factor(scalar(kSquares), options_.max_grad_norm, scalar(kNorm), scalar(kClip), compute);
-  model.adamw(options_.adamw,
-              {scalar(kLearningRate), scalar(kCorrection1), scalar(kCorrection2), scalar(kClip), rounding_key_},
-              options_.weight_decay, options_.decay_all);
+  optimize();
   sum_over_world(scalar(kLoss), "loss", number, *loss_ready_, *loss_done_);
-  ops.download(scalars_.flat(kLoss, 3), std::as_writable_bytes(std::span(report_)), compute);
-  compute.synchronize();
+  context_.ops.download(scalars_.flat(kLoss, 3), std::as_writable_bytes(staged<float>(s, kStagedResult, 3)),
+                        context_.compute);
+  context_.compute.record(*s.done);
+  under_way_.push_back(number);
+}
 
-  const StepResult result{report_[0], report_[2]};
+StepResult TrainStep::finish() {
+  SHERD_CHECK(!under_way_.empty(), "no step is under way");
+  const std::int64_t number = under_way_.front();
+  const Staging& s = staging_[narrow<std::size_t>(number) % kAhead];
+  // All of the stream where nothing else is in it: that tells what it waited for, too.
+  under_way_.size() > 1 ? context_.compute.synchronize(*s.done) : context_.compute.synchronize();
+  under_way_.pop_front();
+  const std::span<const float> found = staged<float>(s, kStagedResult, 3);
+  const StepResult result{found[0], found[2]};
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
     throw numerical_error(
         "step {}: loss {} and gradient norm {}; both must be finite. Resume from the last checkpoint with "
@@ -129,26 +200,36 @@ StepResult TrainStep::run(std::int64_t number, std::span<const HostBatch> batche
   return result;
 }
 
+StepResult TrainStep::run(std::int64_t number, std::span<const HostBatch> batches, double learning_rate) {
+  enqueue(number, batches, learning_rate);
+  return finish();
+}
+
 double TrainStep::evaluate(const std::function<const HostBatch*()>& next) {
+  SHERD_CHECK(under_way_.empty(), "evaluation while {} steps are under way", under_way_.size());
   Stream& compute = context_.compute;
-  host_divisors_[0] = 1.0f;
-  context_.ops.upload(bytes_of(host_divisors_).first(sizeof(float)), divisors_.flat(0, 1), compute);
-  const Tensor loss = scalars_.flat(kLoss, 1), tokens = scalars_.flat(kLoss + 1, 1);
-  context_.ops.fill(loss, 0, compute);
+  Ops& ops = context_.ops;
+  const Staging& s = staging_.front();
+  const Tensor loss = scalar(kLoss), tokens = scalar(kLoss + 1);
+  ops.fill(scalar(kDivisor), 1, compute);
+  ops.fill(loss, 0, compute);
   std::int64_t valid = 0;
   while (const HostBatch* batch = next()) {
     valid += batch->valid;
-    upload_batches({batch, 1});
-    pass_.evaluate(device_batch(0), loss, divisors_.flat(0, 1));
-    compute.synchronize();  // the next batch may lie where this one did
+    stage_batch(s, 0, *batch);
+    upload_tokens(s, 0);
+    pass_.evaluate(device_batch(), loss, scalar(kDivisor));
+    compute.synchronize();  // the next batch goes where this one is
   }
-  host_scalars_[0] = static_cast<float>(valid);
-  context_.ops.upload(bytes_of(host_scalars_).first(sizeof(float)), tokens, compute);
+  const std::span<float> host = staged<float>(s, kStagedResult, 2);
+  host[0] = static_cast<float>(valid);
+  ops.upload(bytes_of(host.first(1)), tokens, compute);
+  compute.synchronize();
   const Tensor sums = scalars_.flat(kLoss, 2);
   sum_over_world(sums, "evaluation loss", 0, *loss_ready_, *loss_done_);
-  context_.ops.download(sums, std::as_writable_bytes(std::span(report_)).first(2 * sizeof(float)), compute);
+  ops.download(sums, std::as_writable_bytes(host), compute);
   compute.synchronize();
-  return static_cast<double>(report_[0]) / std::max(1.0, static_cast<double>(report_[1]));
+  return static_cast<double>(host[0]) / std::max(1.0, static_cast<double>(host[1]));
 }
 
 }  // namespace sherd

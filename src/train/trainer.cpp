@@ -58,19 +58,37 @@ bool Trainer::has_steps(const RunState& state) const {
   return false;
 }
 
+/// Whether something needs the model as it is after `steps` steps, so that the next one must not have begun.
+bool Trainer::pauses_after(std::int64_t steps, std::int64_t first) const {
+  const auto due = [&](std::int64_t every) { return every > 0 && steps % every == 0; };
+  return steps == total_steps_ || steps == first + 1 || due(config_.eval_every) || due(config_.save_every);
+}
+
 void Trainer::run(RunState state, const std::function<void()>& after_first_step) {
   const std::int64_t first = state.step;
-  Loader loader = Loader::training(corpus_, train_bins_, loader_options(state.step));
-  std::int64_t saved_at = -1;
-  for (bool last = false; !last;) {
-    const Clock::time_point begin = Clock::now();
-    const std::span<const HostBatch> batches = loader.next_step();
+  Loader loader = Loader::training(corpus_, train_bins_, loader_options(first));
+  TrainStep& step = rig_.step();
+  std::int64_t saved_at = -1, enqueued = first;
+  Clock::time_point begin = Clock::now();
+  const auto enqueue = [&] {
+    step.enqueue(enqueued, loader.next_step(), learning_rate_.at(enqueued));
+    ++enqueued;
+  };
+  for (bool stopping = false, last = false; !last;) {
+    if (step.under_way() == 0) {
+      begin = Clock::now();
+      enqueue();
+    }
+    while (step.runs_ahead() && !stopping && step.under_way() < TrainStep::kAhead && !pauses_after(enqueued, first))
+      enqueue();
+    const StepResult result = step.finish();
     data_wait_ = loader.seconds_waited();
-    const StepResult result = rig_.step().run(state.step, batches, learning_rate_.at(state.step));
     ++state.step;
     state.tokens_seen += config_.total_batch_size * config_.max_seq_length;
     const StepReport r = report(result, state, seconds_since(begin));
-    last = state.step == total_steps_ || out_of_time();
+    begin = Clock::now();
+    stopping = stopping || state.step == total_steps_ || out_of_time();
+    last = stopping && step.under_way() == 0;
     if (last || state.step % config_.log_every == 0) log::info("{}", log_line(r));
     write(json_line(r));
     if (state.step == first + 1 && after_first_step) {
@@ -133,7 +151,7 @@ void Trainer::evaluate(const RunState& state) {
 /// Rank 0's clock decides for all.
 bool Trainer::out_of_time() const {
   if (config_.max_minutes <= 0) return false;
-  rig_.synchronize();
+  if (host_.size() > 1) rig_.synchronize();  // the library is entered by one thread at a time
   const bool mine = seconds_since(start_) >= config_.max_minutes * 60;
   return host_.all_gather(mine ? "stop" : "go").front() == "stop";
 }

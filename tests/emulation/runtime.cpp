@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "fibers.hpp"
 
@@ -59,6 +60,14 @@ struct CUevent_st {
   std::shared_ptr<Ticket> latest;
 };
 
+/// What a stream was given while it was captured, in order.
+struct CUgraph_st {
+  std::vector<std::function<void()>> work;
+};
+struct CUgraphExec_st {
+  std::vector<std::function<void()>> work;
+};
+
 struct CUstream_st {
   CUstream_st() : thread([this] { main(); }) {}
   ~CUstream_st() {
@@ -94,10 +103,19 @@ struct CUstream_st {
   std::condition_variable wake;
   std::deque<std::function<void()>> queue;
   bool stopping = false;
+  /// While it is captured work goes here; what capture forbids (waiting, events of other streams) makes it invalid.
+  std::unique_ptr<CUgraph_st> captured;
+  bool invalidated = false;
   std::thread thread;
 };
 
 namespace {
+
+/// The error of something that a captured stream must not do, which spoils the capture.
+cudaError_t forbidden(cudaStream_t stream, cudaError_t why) {
+  stream->invalidated = true;
+  return why;
+}
 
 cudaError_t state() {
   return static_cast<cudaError_t>(sticky.load());
@@ -106,9 +124,13 @@ cudaError_t state() {
 /// Work that is skipped once something has failed.
 cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
   if (state() != cudaSuccess) return state();
-  stream->push([work = std::move(work)] {
+  const auto checked = [work = std::move(work)] {
     if (state() == cudaSuccess) work();
-  });
+  };
+  if (stream->captured)
+    stream->captured->work.emplace_back(checked);
+  else
+    stream->push(checked);
   return cudaSuccess;
 }
 
@@ -277,6 +299,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 /// Like CUDA's it does not wait for what goes on elsewhere once the device has failed.
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (stream->captured) return forbidden(stream, cudaErrorStreamCaptureUnsupported);
   const auto done = std::make_shared<std::atomic<bool>>(false);
   stream->push([done] { *done = true; });
   while (!*done && state() == cudaSuccess) std::this_thread::sleep_for(std::chrono::microseconds(20));
@@ -286,10 +309,42 @@ cudaError_t cudaStreamQuery(cudaStream_t) {
   return state();
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (stream->captured) return forbidden(stream, cudaErrorStreamCaptureIsolation);
   if (event->latest) {
     stream->push([ticket = event->latest] { ticket->passed.wait(false); });
   }
   return state();
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (stream->captured) return cudaErrorInvalidValue;
+  stream->captured = std::make_unique<CUgraph_st>();
+  stream->invalidated = false;
+  return state();
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out) {
+  *out = nullptr;
+  if (!stream->captured) return cudaErrorInvalidValue;
+  const std::unique_ptr<CUgraph_st> taken = std::move(stream->captured);
+  if (stream->invalidated) return cudaErrorStreamCaptureInvalidated;
+  *out = new CUgraph_st(std::move(*taken));
+  return state();
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned long long) {
+  *out = new CUgraphExec_st{graph->work};
+  return state();
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  if (stream->captured) return forbidden(stream, cudaErrorStreamCaptureUnsupported);
+  for (const auto& work : graph->work) stream->push(work);
+  return state();
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  delete graph;
+  return cudaSuccess;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* out, unsigned) {
   *out = new CUevent_st;
@@ -300,6 +355,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (stream->captured)
+    return forbidden(stream, cudaErrorStreamCaptureIsolation);  // stricter than CUDA: none is needed
   event->latest = std::make_shared<Ticket>();
   stream->push([ticket = event->latest] {
     ticket->when = stream_clock;

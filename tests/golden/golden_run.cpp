@@ -76,7 +76,8 @@ double GoldenRun::backward(const HostBatch& batch) {
   const Tensor loss = activations_.take(DType::f32, {1}), divisor = activations_.take(DType::f32, {1});
   ops_->fill(loss, 0, *compute_);
   ops_->fill(divisor, static_cast<float>(batch.valid), *compute_);
-  model_->begin_step(0, 1);
+  model_->begin_step(0, 1, {});
+  model_->begin_micro_batch();
   step_->pass().train(device, loss, divisor);
   model_->finish_backward();
   return static_cast<double>(download(loss).front());

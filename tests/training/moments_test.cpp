@@ -1,18 +1,16 @@
 // AdamW's moments in bf16, rounded stochastically: the same bits on any number of ranks, after a checkpoint, and losses
 // beside those of moments in fp32.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <numeric>
 
 #include "../figure.hpp"
 #include "../mpi/session.hpp"
+#include "checkpoint_folder.hpp"
 #include "sherd/base/rng.hpp"
 #include "sherd/ops/rounding.hpp"
-#include "sherd/train/checkpointing.hpp"
 #include "training_run.hpp"
 
 namespace sherd::test {
@@ -70,7 +68,8 @@ std::pair<Parts, Parts> moments_of_given_gradients(const RunSpec& spec) {
   for (std::uint64_t step = 0; step < 3; ++step) {
     const std::array<std::uint32_t, 2> host_key = rounding_key(42, step);
     rig.ops().upload(std::as_bytes(std::span(host_key)), key, rig.compute());
-    rig.model().adamw({}, {one, one, one, one, key}, 0.01f, false);
+    rig.model().begin_step(static_cast<std::int64_t>(step), 1, {{}, {one, one, one, one, key}, 0.01f, false});
+    rig.model().update();
     rig.synchronize();
   }
   return {parts_of(rig, &UnitState::m), parts_of(rig, &UnitState::v)};
@@ -166,37 +165,8 @@ TEST(Moments, LearnAsThoseInFp32Do) {
 
 // --- checkpoints
 
-/// A folder that all ranks share, removed at the end.
-class Folder {
- public:
-  Folder() {
-    std::filesystem::create_directories(path);
-    config.output = path.string();
-    host->all_gather("");
-  }
-  ~Folder() {
-    if (host->rank() == 0) std::filesystem::remove_all(path);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  void save(Rig& rig, std::int64_t step) {
-    RunState state;
-    state.step = step;
-    sherd::save(config, state, rig, *host);
-  }
-  void restore(Rig& rig, const RunSpec& spec, std::int64_t step) {
-    EXPECT_EQ(sherd::restore(config, small_llama(spec), "", rig, *host).step, step);
-  }
-
-  const std::filesystem::path path =
-      std::filesystem::temp_directory_path() / ("sherd-moments-" + std::to_string(getppid()));
-  const std::unique_ptr<Exchange> host = mpi_exchange(session().world(), 60);
-  TrainConfig config;
-};
-
 TEST(MomentsInCheckpoints, GoOnWithTheSameBits) {
-  Folder folder;
+  CheckpointFolder folder;
   RunSpec spec = in_bf16();
   spec.steps = 6;
   const RunResult straight = run_training(spec);
@@ -213,7 +183,7 @@ TEST(MomentsInCheckpoints, GoOnWithTheSameBits) {
 
 /// Saves with moments of one dtype, loads with the other; `expected` of a saved value is the loaded one.
 void expect_loaded(DType saved, DType loaded, const std::function<float(float)>& expected) {
-  Folder folder;
+  CheckpointFolder folder;
   Parts before;
   RunSpec spec;
   spec.steps = 2;

@@ -36,6 +36,13 @@ std::vector<RunSpec> all_specs() {
   specs.push_back(spec_of("full", false));
   specs.back().layers =
       2;  // as many blocks as slots: nothing is gathered between micro-batches, so no gather orders them
+  for (const std::string strategy : {"none", "full", "hybrid"}) {
+    if (strategy == "hybrid" && session().size() % 2 != 0) continue;
+    specs.push_back(spec_of(strategy, false));
+    specs.back().optimizer_in_backward = true;
+    specs.back().batch = specs.back().global_batch / session().size();
+    specs.back().max_grad_norm = 0;
+  }
   return specs;
 }
 

@@ -163,7 +163,8 @@ TEST(Plan, IsTheRunsMemoryAndTrafficToTheByte) {
         spec.nodes = strategy == "hybrid" ? 2 : 1;
         spec.dtype = dtype;
         spec.recompute = recompute;
-        spec.moments_dtype = dtype;
+        spec.moments_dtype = dtype == DType::bf16 ? DType::u8 : DType::f32;
+        spec.split_master = dtype == DType::bf16;
         const RunResult r = run_training(spec);
         ++runs;
         planned += r.plan.persistent_bytes + r.plan.activation_bytes;

@@ -81,7 +81,9 @@ std::uint64_t hash_state(Rig& rig) {
   ShardedModel& model = rig.model();
   std::uint64_t hash = 0;
   for (int u = 0; u < model.units(); ++u) {
-    for (const Tensor& t : {model.state(u).master, model.state(u).m, model.state(u).v}) {
+    for (const Tensor& t : {model.state(u).master, model.state(u).rest, model.state(u).compute, model.state(u).m,
+                            model.state(u).v, model.state(u).scales}) {
+      if (!t) continue;
       std::string bytes(t.bytes(), 0);
       rig.ops().download(t, std::as_writable_bytes(std::span(bytes)), rig.compute());
       rig.compute().synchronize();
@@ -117,6 +119,10 @@ TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(sm
   options.step.recompute = spec.recompute;
   options.shard.prefetch = spec.prefetch;
   options.shard.moments_dtype = spec.moments_dtype;
+  options.shard.split_master = spec.split_master;
+  options.shard.grad_dtype = spec.grad_dtype;
+  options.shard.optimizer_in_backward = spec.optimizer_in_backward;
+  options.step.record = spec.record;
   options.step.loss_chunk = 7;
   options.workspace_bytes = backend.workspace_bytes;
   options.step.max_grad_norm = spec.max_grad_norm;

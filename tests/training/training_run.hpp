@@ -26,6 +26,9 @@ struct RunSpec {
   DType dtype = DType::f32;
   DType reduce_dtype = DType::f32;
   DType moments_dtype = DType::f32;
+  bool split_master = false, optimizer_in_backward = false;
+  DType grad_dtype = DType::f32;
+  bool record = true;  // CUDA graphs
   int prefetch = 1;
   Recompute recompute{Recompute::Mode::none, 1};
   std::string backend = "cpu";

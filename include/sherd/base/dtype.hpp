@@ -1,5 +1,5 @@
 #pragma once
-// Element types, and bfloat16 as a storage type: 8 bits of exponent, 7 of mantissa, rounded to nearest even.
+// Element types (i16 and u8: only to store states in), and bfloat16 as a storage type: 8 bits of exponent, 7 of mantissa, rounded to nearest even.
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -7,12 +7,12 @@
 
 namespace sherd {
 
-enum class DType : std::uint8_t { f32, bf16, i32 };
+enum class DType : std::uint8_t { f32, bf16, i32, i16, u8 };
 
 constexpr std::size_t size_of(DType t) {
-  return t == DType::bf16 ? 2 : 4;
+  return t == DType::u8 ? 1 : t == DType::bf16 || t == DType::i16 ? 2 : 4;
 }
-std::string_view name_of(DType t);             // "f32", "bf16", "i32"
+std::string_view name_of(DType t);             // "f32", "bf16", "i32", "i16", "u8"
 DType dtype_from_name(std::string_view name);  // fp32/f32/float32, bf16/bfloat16; usage error otherwise
 
 struct bf16 {
@@ -33,5 +33,9 @@ template <>
 inline constexpr DType dtype_of<bf16> = DType::bf16;
 template <>
 inline constexpr DType dtype_of<std::int32_t> = DType::i32;
+template <>
+inline constexpr DType dtype_of<std::int16_t> = DType::i16;
+template <>
+inline constexpr DType dtype_of<std::uint8_t> = DType::u8;
 
 }  // namespace sherd

@@ -27,9 +27,15 @@ struct TrainConfig {
   double comm_timeout = 300;      // seconds a collective may wait before the job ends and names who is missing
 
   // --- precision and memory ---
-  std::string dtype = "bf16";          // fp32 | bf16 (with fp32 master weights and accumulation)
-  std::string reduce_dtype = "fp32";   // gradients on the wire: fp32 | bf16 (summed once in fp32 either way)
-  std::string moments_dtype = "fp32";  // of AdamW: fp32 | bf16 (rounded stochastically; 4 bytes a parameter less)
+  std::string dtype = "bf16";         // fp32 | bf16 (with fp32 master weights and accumulation)
+  std::string reduce_dtype = "fp32";  // gradients on the wire: fp32 | bf16 (summed once in fp32 either way)
+  std::string moments_dtype =
+      "fp32";  // of AdamW: fp32 | bf16 | 8bit (rounded stochastically; 4 | 6 bytes a parameter less)
+  std::string master_weights = "fp32";  // fp32 | split (bf16 and what it lacks, 2 bytes a parameter less, nothing lost)
+  std::string gradients_dtype =
+      "fp32";  // as they are kept and added up: fp32 | bf16 (one rank; 2 bytes a parameter less)
+  bool optimizer_in_backward = false;  // a unit's gradients are used up at once: one micro-batch a step, no clipping
+  bool cuda_graphs = true;             // on one GPU: what is the same in every step is recorded once
   std::string attention = "own";  // own (our kernels) | auto (cuDNN's where the run's start shows it right and faster)
   std::string activation_checkpointing = "selective";  // none | selective | block | every-K
 

@@ -29,6 +29,7 @@ void check_swiglu(const Tensor& gate_up, const Tensor& out);
 void check_swiglu_grad(const Tensor& dout, const Tensor& gate_up, const Tensor& dgate_up);
 void check_cross_entropy(const Ops::CrossEntropy& a);
 void check_adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWScalars& scalars);
+void check_split_master(const Tensor& from, const Tensor& high, const Tensor& rest);
 void check_squared_norm(const Tensor& x, const Tensor& out);
 void check_clip_factor(const Tensor& squares, const Tensor& norm, const Tensor& factor);
 void check_fill(const Tensor& x);

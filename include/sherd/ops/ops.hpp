@@ -43,6 +43,8 @@ struct DecayRun {
   std::uint64_t name_hash = 0, first = 0;  // of the parameter; the element of it that lies at `begin`
 };
 
+constexpr std::int64_t kMostRunsIn8Bits = 64;  // of one call, where moments are u8
+
 /// AdamW, Loshchilov & Hutter, arXiv:1711.05101, as in torch.optim.AdamW.
 struct AdamWHyper {
   float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
@@ -53,14 +55,17 @@ struct AdamWScalars {
   Tensor correction1;  // 1 - beta1^t
   Tensor correction2;  // 1 - beta2^t
   Tensor clip;         // factor on the gradient, from clip_factor
-  // (2) i32 = rounding_key of ops/rounding.hpp, for moments in bf16; else it may be null.
+  // (2) i32 = rounding_key of ops/rounding.hpp, for moments in bf16 or 8 bits; else it may be null.
   Tensor rounding_key{};
 };
+/// One shard of S elements. Masters are whole (`master`) or split (`rest`, split_master.hpp).
 struct AdamWState {
-  Tensor master;  // (S) f32, updated
-  Tensor grad;    // (S) f32
-  Tensor m, v;    // (S) f32, or both bf16, updated
-  Tensor copy;    // (S) bf16 = rounded master, or null when parameters are stored in f32 (then they are the master)
+  Tensor master;    // (S) f32, updated; null with `rest`
+  Tensor grad;      // (S) f32 or bf16
+  Tensor m, v;      // (S) f32, or both bf16, or both u8 (eight_bit.hpp), updated
+  Tensor copy;      // (S) bf16 = rounded master; null when parameters are stored in f32 (then they are the master)
+  Tensor rest{};    // (S) i16, updated: what the bf16 in `copy` lacks of the master
+  Tensor scales{};  // (ceil(S / 128), 2) f32, updated: of the blocks of m and of v, in 8 bits
 };
 
 struct AlgorithmNeeds;  // algorithms.hpp
@@ -140,10 +145,13 @@ class Ops {
 
   // --- optimizer (ops/*/adamw.*) ------------------------------------------------------------------------------------
   /// g = clip grad; m, v, master updated; master -= lr (decay master + (m / c1) / (sqrt(v / c2) + eps)).
-  /// Elements outside `runs` (padding) are left alone. Arithmetic is f32; moments in bf16 are rounded stochastically
-  /// when they are stored (ops/rounding.hpp), by bits that depend on key, parameter and element only.
+  /// Elements outside `runs` (padding) are left alone; in 8 bits their moments must be 0. Arithmetic is f32; moments in
+  /// bf16 or 8 bits are rounded stochastically when they are stored (rounding.hpp, eight_bit.hpp), by bits that depend
+  /// on key, parameter and element only. Runs are in order and do not overlap; in 8 bits there are at most 64.
   virtual void adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWHyper& hyper,
                      const AdamWScalars& scalars, Stream& s) = 0;
+  /// high (n) bf16, rest (n) i16: the master weights from (n) f32, split (split_master.hpp).
+  virtual void split_master(Tensor from, Tensor high, Tensor rest, Stream& s) = 0;
   /// out (1) f32 += sum of squares of x (f32 or bf16), summed in f64.
   virtual void squared_norm(Tensor x, Tensor out, Stream& s) = 0;
   /// norm (1) = sqrt(squares (1)); factor (1) = min(1, max_norm / (norm + 1e-6)); max_norm <= 0 means no clipping.

@@ -4,8 +4,10 @@
 // (1 - beta2) |g^2 - v| is less than half a bf16 step of v: with beta2 = 0.999 it would not even decay. One code for
 // all backends, kernels included.
 #include <array>
+#include <bit>
 #include <cstdint>
 
+#include "sherd/base/dtype.hpp"
 #include "sherd/base/rng.hpp"
 
 namespace sherd {
@@ -37,6 +39,18 @@ constexpr std::uint16_t round_stochastically(std::uint32_t x, std::uint32_t rand
   const std::uint32_t magnitude = x & 0x7fffffffu;
   const std::uint32_t rounded = (x + (magnitude < kLargest ? random : 0u)) >> 16;
   return static_cast<std::uint16_t>(magnitude > kInfinity ? rounded | 0x40u : rounded);
+}
+
+/// A moment as it is stored: f32 as it is; bf16 rounded by 16 random bits.
+template <class M>
+constexpr M stored_moment(float x, [[maybe_unused]] std::uint32_t random) {
+  if constexpr (sizeof(M) == sizeof(float)) {
+    return x;
+  } else {
+    M out;
+    out.bits = round_stochastically(std::bit_cast<std::uint32_t>(x), random);
+    return out;
+  }
 }
 
 }  // namespace sherd

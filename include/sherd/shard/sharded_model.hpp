@@ -13,7 +13,7 @@
 // Five kinds of events are the whole synchronisation. Weights: a slot is read after `ready` (recorded on comm),
 // refilled after `free` (on compute), and a shard is gathered after `stepped` (on compute). Gradients: they are reduced
 // after `whole` (on compute), their slot is written again after `free` (on comm), and the optimizer starts after
-// `reduced_` (on comm).
+// `reduced_` (on comm); where it runs inside backward, for one unit after that unit's `free`, one unit behind.
 #include <deque>
 #include <functional>
 #include <memory>
@@ -41,14 +41,30 @@ struct ShardOptions {
   DType param_dtype = DType::f32;    // of gathered parameters; bf16 keeps an fp32 master beside
   DType reduce_dtype = DType::f32;   // of gradients on the wire
   int prefetch = 1;                  // units that travel ahead; slots per size class = prefetch + 1
-  DType moments_dtype = DType::f32;  // of AdamW's m and v; bf16 is rounded stochastically
+  DType moments_dtype = DType::f32;  // of AdamW's m and v; bf16 and u8 (eight_bit.hpp) are rounded stochastically
+  bool split_master = false;         // masters are `compute` and `rest` (split_master.hpp); parameters are bf16
+  DType grad_dtype = DType::f32;     // of the gradients kept; bf16 only in a world of one rank
+  /// A unit is updated as soon as its gradients are whole, and none are kept: one micro-batch a step, no clipping.
+  bool optimizer_in_backward = false;
 };
 
 /// The persistent tensors of one unit's shard (S = U / F). `compute` is `master` itself when parameters are f32.
 struct UnitState {
-  Tensor master, grad;  // (S) f32
-  Tensor m, v;          // (S) moments_dtype
-  Tensor compute;       // (S) param_dtype, what is gathered
+  Tensor master;   // (S) f32; null when split
+  Tensor rest;     // (S) i16 when split, else null
+  Tensor grad;     // (S) grad_dtype; null with optimizer_in_backward
+  Tensor m, v;     // (S) moments_dtype
+  Tensor scales;   // (ceil(S / 128), 2) f32 with moments in u8, else null
+  Tensor compute;  // (S) param_dtype, what is gathered
+};
+
+/// How a unit's shard is updated.
+struct Update {
+  AdamWHyper hyper;
+  AdamWScalars scalars;
+  float decay = 0;
+  bool decay_all = false;
+  Tensor squares{};  // (1) f32: the sum of squared gradients, added up with optimizer_in_backward
 };
 
 class ShardedModel {
@@ -61,8 +77,9 @@ class ShardedModel {
   std::vector<ShardPiece> pieces(int unit) const { return shard_pieces(layout(unit), context_.shard.rank(), shards()); }
   std::int64_t shards() const { return context_.shard.size(); }
 
-  /// Opens a step of `micro_batches`: its number names the collectives in the watchdog's messages.
-  void begin_step(std::int64_t step, std::int64_t micro_batches);
+  /// Opens a step of `micro_batches`: its number names the collectives in the watchdog's messages. `update` is taken by
+  /// update(), or on the way by reduce() with optimizer_in_backward, when its scalars must be there already.
+  void begin_step(std::int64_t step, std::int64_t micro_batches, const Update& update);
   /// Opens the next micro-batch: the first overwrites gradients, the last also reduces across replicas.
   void begin_micro_batch();
 
@@ -102,17 +119,19 @@ class ShardedModel {
 
   /// Makes the compute stream wait for all reductions: once, before the norm and the optimizer.
   void finish_backward();
-  /// squares (1) f32 = the global sum of squared gradients: each logical element once.
-  void gradient_squares(Tensor squares);
-  /// AdamW on the own shards, in forward order; each unit's next gather may start as soon as it is done.
-  void adamw(const AdamWHyper& hyper, const AdamWScalars& scalars, float decay, bool decay_all);
+  /// The step's squares (1) f32 = the global sum of squared gradients: each logical element once.
+  void gradient_squares();
+  /// AdamW on the own shards, in forward order, unless backward has done it; each unit's next gather may start as soon
+  /// as it is done.
+  void update();
 
-  /// After the masters were written (initialisation, loading): rounds them to what is gathered.
+  /// After the masters were written (initialisation, loading): rounds them to what is gathered, unless they are split.
   void masters_changed();
 
  private:
   struct Slot {
-    Tensor full;  // (U), of the class's size
+    Tensor full;   // (U), of the class's size
+    Tensor shard;  // (S) f32, of gradients with optimizer_in_backward where F > 1: what `full` is reduced to
     std::unique_ptr<Event> ready, free;
     int unit = -1;
     std::int64_t version = -1, last_use = 0;
@@ -132,6 +151,13 @@ class ShardedModel {
   void take_slots(Arena& persistent);
   int find_resident(const Unit& unit, int index) const;
   int pick_free(const std::vector<int>& candidates, const std::deque<Slot>& slots) const;
+  bool has_peers() const { return shards() > 1 || context_.replicate.size() > 1; }
+  int slots_of_gradients() const;
+  int slot_with_gradients_of(int unit) const;
+  void reduce_and_keep(Unit& unit, int slot, bool across_replicas);
+  void reduce_and_update(Unit& unit, int slot, bool across_replicas);
+  void update_reduced();
+  void update_unit(int index, Tensor grad);
   void changed(Unit& unit);
 
   ShardContext context_;
@@ -139,6 +165,8 @@ class ShardedModel {
   std::vector<Unit> units_;
   std::deque<Slot> weight_slots_, grad_slots_;
   std::unique_ptr<Event> reduced_, squares_ready_, squares_done_;
+  Update update_;
+  int reduced_slot_ = -1;  // with optimizer_in_backward, F > 1: the slot whose unit is to be updated next
   std::int64_t step_ = 0, micro_batches_ = 1, micro_batch_ = -1, clock_ = 0;
 };
 

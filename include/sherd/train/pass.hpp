@@ -24,7 +24,7 @@ class Pass {
   Pass(ShardedModel& model, Ops& ops, Stream& compute, Arena& activations, const ModelConfig& config, Tensor rope_table,
        DType act, Recompute recompute, std::int64_t loss_chunk);
 
-  /// loss (1) += sum of token losses / divisor (1), and its gradients into the model's.
+  /// loss (1) += sum of token losses / divisor (1), and its gradients into the model's, whose micro-batch is open.
   void train(const DeviceBatch& batch, Tensor loss, Tensor divisor);
   /// loss (1) += only.
   void evaluate(const DeviceBatch& batch, Tensor loss, Tensor divisor);

@@ -62,6 +62,8 @@ class Rig {
   const Arena& activations() const { return activations_; }
 
  private:
+  void initialize_piece(const UnitState& state, const ShardPiece& piece, std::uint64_t seed);
+
   Arena persistent_, activations_;
   Mesh mesh_;
   Tensor attention_slab_;  // null: the backend's own kernels compute

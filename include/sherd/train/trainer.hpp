@@ -31,6 +31,7 @@ class Trainer {
 
  private:
   LoaderOptions loader_options(std::int64_t first_step) const;
+  bool pauses_after(std::int64_t steps, std::int64_t first) const;
   StepReport report(const StepResult& result, const RunState& state, double seconds);
   void evaluate(const RunState& state);
   bool out_of_time() const;

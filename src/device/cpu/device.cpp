@@ -59,6 +59,10 @@ Arena Device::arena(std::string name, std::size_t bytes) {
   return {std::move(name), Arena::Block{static_cast<std::byte*>(data), length, &unmap}};
 }
 
+HostMemory Device::host_memory(std::size_t bytes) {
+  return {std::shared_ptr<std::byte>(new std::byte[bytes](), std::default_delete<std::byte[]>()), bytes};
+}
+
 const Options& Device::options() const {
   return state_->options;
 }

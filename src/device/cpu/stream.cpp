@@ -175,6 +175,14 @@ void CpuStream::synchronize() {
   state_->rethrow();
 }
 
+void CpuStream::synchronize(const sherd::Event& event) {
+  const auto& e = dynamic_cast<const CpuEvent&>(event);
+  if (!threaded() || state_->options.plan_only || !e.latest) return synchronize();
+  e.latest->await();
+  if (state_->hazards) state_->hazards->wait(0, e.clock);
+  state_->rethrow();
+}
+
 void enqueue(sherd::Stream& stream, const char* label, Access access, Work work) {
   dynamic_cast<CpuStream&>(stream).enqueue(label, access, std::move(work));
 }

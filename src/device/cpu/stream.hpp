@@ -60,6 +60,7 @@ class CpuStream final : public sherd::Stream {
   void record(sherd::Event& event) override;
   void wait(const sherd::Event& event, std::source_location at) override;
   void synchronize() override;
+  void synchronize(const sherd::Event& event) override;
   const std::string& name() const override { return name_; }
   double seconds_waited() const override { return seconds_waited_; }
 

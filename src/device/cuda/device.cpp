@@ -1,4 +1,6 @@
 // The device of a rank: which one, its memory, its streams.
+#include <cstring>
+
 #include "sherd/base/narrow.hpp"
 #include "state.hpp"
 
@@ -66,6 +68,12 @@ class CudaDevice final : public sherd::Device {
     CUDA_CHECK(cudaMemsetAsync(data, 0, length, zeroing.native()));
     zeroing.synchronize();
     return arena;
+  }
+
+  HostMemory host_memory(std::size_t bytes) override {
+    const auto pinned = std::make_shared<PinnedMemory>(std::max<std::size_t>(bytes, 1));
+    std::memset(pinned->data(), 0, pinned->bytes());
+    return {std::shared_ptr<std::byte>(pinned, pinned->data()), bytes};
   }
 
   std::string describe() const override { return fmt::format("cuda:{} {}", state_->facts.index, state_->name); }

@@ -98,8 +98,14 @@ struct DeviceState {
 
 class CudaEvent final : public sherd::Event {
  public:
-  CudaEvent() : event(make_event(cudaEventDisableTiming)) {}
+  CudaEvent() : event(make_event(cudaEventDisableTiming | cudaEventBlockingSync)) {}
   OwnedEvent event;
+};
+
+class CudaRecording final : public sherd::Recording {
+ public:
+  explicit CudaRecording(cudaGraphExec_t ready) : graph(ready) {}
+  Owned<cudaGraphExec_t, &cudaGraphExecDestroy> graph;
 };
 
 class CudaStream final : public sherd::Stream {
@@ -109,6 +115,9 @@ class CudaStream final : public sherd::Stream {
   void record(sherd::Event& event) override;
   void wait(const sherd::Event& event, std::source_location at) override;
   void synchronize() override;
+  void synchronize(const sherd::Event& event) override;
+  std::unique_ptr<sherd::Recording> record(const std::function<void()>& work) override;
+  void start(const sherd::Recording& recording) override;
   void enter(const char* what) override;
   void leave() override;
   const std::string& name() const override { return name_; }
@@ -128,9 +137,10 @@ class CudaStream final : public sherd::Stream {
   bool times_waits_;
   OwnedStream stream_;
   static constexpr std::size_t kTimedWaits = 16384;  // between two synchronize(); more are not timed
-  /// Events around each wait since the last synchronize(): their distance is the time waited.
+  /// Events around each wait that is not yet counted: their distance is the time waited.
   std::vector<std::pair<OwnedEvent, OwnedEvent>> around_waits_;
   std::size_t waits_ = 0;
+  bool recording_ = false;
   double seconds_waited_ = 0;
 };
 

@@ -133,7 +133,7 @@ void CudaStream::record(sherd::Event& event) {
 
 void CudaStream::wait(const sherd::Event& event, std::source_location) {
   const cudaEvent_t until = dynamic_cast<const CudaEvent&>(event).event.get();
-  if (!times_waits_ || waits_ == kTimedWaits) return CUDA_CHECK(cudaStreamWaitEvent(native(), until, 0));
+  if (!times_waits_ || recording_ || waits_ == kTimedWaits) return CUDA_CHECK(cudaStreamWaitEvent(native(), until, 0));
   if (waits_ == around_waits_.size())
     around_waits_.emplace_back(make_event(cudaEventDefault), make_event(cudaEventDefault));
   const auto& [before, after] = around_waits_[waits_++];
@@ -147,6 +147,41 @@ void CudaStream::synchronize() {
   state_->rethrow();  // what host work or a kernel said of it, rather than CUDA
   check_work(rc);
   add_waits();
+}
+
+/// Waits that came before the event are counted by the next synchronize() of everything: they are few in a world of one
+/// rank, the only one whose host runs ahead.
+void CudaStream::synchronize(const sherd::Event& event) {
+  const cudaError_t rc = cudaEventSynchronize(dynamic_cast<const CudaEvent&>(event).event.get());
+  state_->rethrow();
+  check_work(rc);
+}
+
+/// With --debug every operation is waited for, so none is recorded.
+std::unique_ptr<sherd::Recording> CudaStream::record(const std::function<void()>& work) {
+  if (state_->debug) return nullptr;
+  CUDA_CHECK(cudaStreamBeginCapture(native(), cudaStreamCaptureModeThreadLocal));
+  recording_ = true;
+  cudaGraph_t taken = nullptr;
+  try {
+    work();
+  } catch (...) {
+    recording_ = false;
+    static_cast<void>(cudaStreamEndCapture(native(), &taken));
+    if (taken != nullptr) static_cast<void>(cudaGraphDestroy(taken));
+    throw;
+  }
+  recording_ = false;
+  CUDA_CHECK(cudaStreamEndCapture(native(), &taken));
+  const Owned<cudaGraph_t, &cudaGraphDestroy> graph(taken);
+  cudaGraphExec_t ready = nullptr;
+  CUDA_CHECK(cudaGraphInstantiate(&ready, graph.get(), 0));
+  return std::make_unique<CudaRecording>(ready);
+}
+
+void CudaStream::start(const sherd::Recording& recording) {
+  CUDA_CHECK(cudaGraphLaunch(dynamic_cast<const CudaRecording&>(recording).graph.get(), native()));
+  state_->note("recorded work");
 }
 
 void CudaStream::check_work(cudaError_t rc) const {

@@ -40,6 +40,7 @@ class OpsImpl final : public sherd::Ops {
 
   void adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWHyper& hyper,
              const AdamWScalars& scalars, Stream& s) override;
+  void split_master(Tensor from, Tensor high, Tensor rest, Stream& s) override;
   void squared_norm(Tensor x, Tensor out, Stream& s) override;
   void clip_factor(Tensor squares, float max_norm, Tensor norm, Tensor factor, Stream& s) override;
 

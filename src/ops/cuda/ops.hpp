@@ -42,6 +42,7 @@ class OpsImpl final : public sherd::Ops {
 
   void adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWHyper& hyper,
              const AdamWScalars& scalars, Stream& s) override;
+  void split_master(Tensor from, Tensor high, Tensor rest, Stream& s) override;
   void squared_norm(Tensor x, Tensor out, Stream& s) override;
   void clip_factor(Tensor squares, float max_norm, Tensor norm, Tensor factor, Stream& s) override;
 
@@ -58,6 +59,9 @@ class OpsImpl final : public sherd::Ops {
   void use_algorithms(std::string_view text, const AlgorithmNeeds& needs, Tensor slab) override;
 
  private:
+  void adamw_8bit(const AdamWState& state, std::span<const DecayRun> runs, const AdamWHyper& hyper,
+                  const AdamWScalars& scalars, Stream& s);
+
   Tensor scratch_;             // (kWorkspaceBytes / 8) f32, used by one op at a time
   Tensor products_workspace_;  // (kWorkspaceBytes / 8) f32, Gemm's
   Gemm gemm_;

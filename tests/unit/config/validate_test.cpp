@@ -73,7 +73,30 @@ TEST(Validate, RangesAndChoices) {
   refuses(&TrainConfig::device, "tpu", "device");
   refuses(&TrainConfig::preset, "fast", "preset");
   refuses(&TrainConfig::activation_checkpointing, "some", "activation-checkpointing is \"some\"");
-  refuses(&TrainConfig::moments_dtype, "fp16", "moments-dtype is \"fp16\"; fp32 or bf16 is expected");
+  refuses(&TrainConfig::moments_dtype, "fp16", "moments-dtype is \"fp16\"; fp32, bf16 or 8bit is expected");
+}
+
+TEST(Validate, MemoryModes) {
+  TrainConfig good;
+  good.moments_dtype = "8bit";
+  good.master_weights = "split";
+  good.gradients_dtype = "bf16";
+  good.optimizer_in_backward = true;
+  good.max_grad_norm = 0;
+  TrainConfig settled = good;
+  EXPECT_NO_THROW(validate(settled, 1));
+  const auto refuses = [&](auto TrainConfig::*field, auto value, int ranks, const char* part) {
+    TrainConfig c = good;
+    c.*field = value;
+    EXPECT_THROWS(validate(c, ranks), ExitCode::usage, part);
+  };
+  refuses(&TrainConfig::max_grad_norm, 1.0, 1, "take --max-grad-norm 0");
+  refuses(&TrainConfig::gradient_accumulation_steps, 2, 1, "this step has 2 of them");
+  refuses(&TrainConfig::total_batch_size, 8, 1, "with a --total-batch-size of 1");
+  refuses(&TrainConfig::dtype, "fp32", 1, "--master-weights split needs --dtype bf16");
+  refuses(&TrainConfig::gradients_dtype, "bf16", 4, "is for one rank, and there are 4");
+  good.master_weights = "fp32";
+  refuses(&TrainConfig::dtype, "fp32", 1, "--gradients-dtype bf16 needs --dtype bf16");
 }
 
 TEST(Validate, ActivationCheckpointing) {

@@ -27,6 +27,7 @@ std::uint32_t bits_from(double value, DType dtype) {
 double value_from(std::uint32_t bits, DType dtype) {
   if (dtype == DType::f32) return std::bit_cast<float>(bits);
   if (dtype == DType::bf16) return std::bit_cast<float>(bits << 16);
+  if (dtype == DType::i16) return static_cast<std::int16_t>(bits);
   return static_cast<std::int32_t>(bits);
 }
 

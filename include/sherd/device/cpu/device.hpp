@@ -68,6 +68,7 @@ class Device final : public sherd::Device {
   std::unique_ptr<sherd::Stream> stream(std::string name, StreamKind kind) override;
   std::unique_ptr<sherd::Event> event(std::string name) override;
   Arena arena(std::string name, std::size_t bytes) override;
+  HostMemory host_memory(std::size_t bytes) override;
   std::string describe() const override;
   const Options& options() const;
 
