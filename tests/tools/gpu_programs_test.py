@@ -93,7 +93,8 @@ class Programs(unittest.TestCase):
         n, f = 128, 96 * 86  # rows of 64 and elements of SwiGLU in 16384 bytes or more
         expected = dict(copy=2 * 16384, rmsnorm=n * 64 * 4 + 4 * n, rmsnorm_residual=n * 64 * 8 + 4 * n,
                         rmsnorm_grad=n * 64 * 8 + 4 * n, swiglu=6 * f, swiglu_grad=10 * f, rope=4 * 4 * 32 * 3 * 16,
-                        adamw=30 * 8192, adamw_bf16_moments=22 * 8192, squared_norm=4 * 8192, cast=6 * 8192)
+                        adamw=30 * 8192, adamw_bf16_moments=22 * 8192,
+                        adamw_split_bf16=18 * 8192, adamw_split_8bit=14.125 * 8192, squared_norm=4 * 8192, cast=6 * 8192)
         self.assertEqual({name: row["bytes"] for name, row in found.items()}, expected)
         for row in rows:
             self.assertAlmostEqual(row["gb_per_second"], row["bytes"] / row["seconds"] / 1e9, delta=0.1)

@@ -11,9 +11,10 @@
 //   swiglu             out (N, F): 3 e            gate and up read, out written
 //   swiglu_grad        dout (N, F): 5 e           dout, gate and up read, both gradients written
 //   rope               (N, (H + K) D): 2 e        query and key heads of qkv read and written
-//   adamw              parameter: 16 + 14         master, gradient, m and v read; master, m, v and the bf16 copy
-//   written;
-//                                                 with moments in bf16 12 + 10
+//   adamw              parameter: 10 + g + 4 e    fp32 master read and written, bf16 copy written, gradient of g bytes
+//   read,
+//                                                 two moments of e bytes read and written; masters that are split: 8
+//                                                 in the place of 10; moments in 8 bits: 1/8 more, of their scales
 //   squared_norm       element: 4                 read, in f32
 //   cast               element: 4 + 2             f32 read, bf16 written
 //
@@ -150,8 +151,10 @@ class Bench {
     norms();
     swiglu();
     rope();
-    adamw(DType::f32);
-    adamw(DType::bf16);
+    adamw("adamw", DType::f32, DType::f32, false);
+    adamw("adamw_bf16_moments", DType::bf16, DType::f32, false);
+    adamw("adamw_split_bf16", DType::bf16, DType::bf16, true);
+    adamw("adamw_split_8bit", DType::u8, DType::bf16, true);
     sums();
   }
 
@@ -205,26 +208,29 @@ class Bench {
         [&] { ops_->rope(qkv, starts, table, heads(), false, *stream_); });
   }
 
-  void adamw(DType moments) {
+  void adamw(const std::string& name, DType moments, DType grad, bool split) {
     const Arena::Scope scope(arena_);
     const std::int64_t n = div_up(s_.bytes, 2 * 128) * 128;  // bf16's tensors have `bytes`
-    const auto zeros = [&](DType dtype) {
-      const Tensor t = arena_.take(dtype, {n});
-      ops_->fill(t, 0, *stream_);
+    const auto zeros = [&](DType dtype, std::int64_t count) {
+      const Tensor t = arena_.take(dtype, {count});
+      CUDA_CHECK(cudaMemsetAsync(t.data, 0, t.bytes(), native(*stream_)));
       return t;
     };
     AdamWState state;
-    state.master = random(DType::f32, {n});
-    state.grad = random(DType::f32, {n});
-    state.m = zeros(moments);
-    state.v = zeros(moments);
-    state.copy = zeros(DType::bf16);
+    if (!split) state.master = random(DType::f32, {n});
+    if (split) state.rest = zeros(DType::i16, n);
+    state.grad = random(grad, {n});
+    state.m = zeros(moments, n);
+    state.v = zeros(moments, n);
+    state.copy = random(DType::bf16, {n});
+    if (moments == DType::u8) state.scales = zeros(DType::f32, n / 64).view({n / 128, 2});
     AdamWScalars scalars{filled({1}, 1e-4f), filled({1}, 0.1f), filled({1}, 0.05f), filled({1}, 1), {}};
     scalars.rounding_key = uploaded({1, 2}, {2});
     const std::vector<DecayRun> runs{{0, n, 0.1f, 1, 0}};
-    const double bytes = 14.0 + 4.0 * static_cast<double>(size_of(moments));
-    row(moments == DType::f32 ? "adamw" : "adamw_bf16_moments", "f32", fmt::format("{}", n),
-        bytes * static_cast<double>(n), [&] { ops_->adamw(state, runs, {}, scalars, *stream_); });
+    const double bytes = (split ? 8.0 : 10.0) + static_cast<double>(size_of(grad)) +
+                         4.0 * static_cast<double>(size_of(moments)) + (moments == DType::u8 ? 16.0 / 128 : 0.0);
+    row(name, "f32", fmt::format("{}", n), bytes * static_cast<double>(n),
+        [&] { ops_->adamw(state, runs, {}, scalars, *stream_); });
   }
 
   void sums() {

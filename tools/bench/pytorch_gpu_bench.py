@@ -32,7 +32,7 @@ except ImportError as error:
     sys.exit(0)
 try:
     import transformers
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 except ImportError:
     transformers = None
 
@@ -117,6 +117,15 @@ class Llama(nn.Module):
         return F.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))
 
 
+def causal_attention(module, query, key, value, attention_mask, scaling=None, **_):
+    """SDPA without a mask. The class's own hands it one when it is compiled, which the fast backends do not take."""
+    if attention_mask is not None:
+        raise RuntimeError("transformers made an attention mask; this benchmark is of causal sequences without one")
+    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling,
+                                         enable_gqa=query.shape[1] != key.shape[1])
+    return out.transpose(1, 2).contiguous(), None
+
+
 def build(shape, args):
     """The model, its loss as a function of tokens, and what class it is of."""
     torch.manual_seed(42)
@@ -125,7 +134,8 @@ def build(shape, args):
         if transformers is None or args.model_class == "own":
             model, name = Llama(shape), "plain PyTorch Llama of pytorch_gpu_bench.py"
         else:
-            config = LlamaConfig(**shape, attn_implementation="sdpa", use_cache=False)
+            AttentionInterface.register("causal_sdpa", causal_attention)
+            config = LlamaConfig(**shape, attn_implementation="causal_sdpa", use_cache=False)
             model, name = LlamaForCausalLM(config), f"LlamaForCausalLM of transformers {transformers.__version__}"
     torch.set_default_dtype(torch.float32)
     model.train()

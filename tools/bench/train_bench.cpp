@@ -149,6 +149,15 @@ class Bench {
     return seconds;
   }
 
+  /// Steps `number` to `end` - 1 as the trainer has them: the host runs ahead where it may. `loss`: of the last.
+  void run_steps(TrainStep& step, std::int64_t& number, std::int64_t end, double& loss) {
+    while (number < end || step.under_way() > 0) {
+      const std::size_t ahead = step.runs_ahead() ? TrainStep::kAhead : 1;
+      while (number < end && step.under_way() < ahead) step.enqueue(number++, batches_, s_.train.learning_rate);
+      loss = step.finish().loss;
+    }
+  }
+
   void run_mode() {
     const double gemm_rate = app::world_gemm_rate(machine_, options_.shard.param_dtype, *host_);
     const std::unique_ptr<Rig> rig = this->rig(s_.mode);
@@ -157,10 +166,9 @@ class Bench {
     std::int64_t number = 0;
     double loss = 0;
     const auto steps = [&](std::int64_t count) {
-      for (std::int64_t i = 0; i < count; ++i, ++number) {
-        if (passes) passes->enqueue(number);
-        if (!passes) loss = rig->step().run(number, batches_, s_.train.learning_rate).loss;
-      }
+      const std::int64_t end = number + count;
+      if (!passes) return run_steps(rig->step(), number, end, loss);
+      while (number < end) passes->enqueue(number++);
     };
     time(*rig, [&] { steps(s_.warmup); });
     const std::map<std::string, double> before = profile();
