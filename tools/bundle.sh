@@ -89,8 +89,8 @@ take_tests() {
 
 take_files() {
   local program place
-  (cd "$root" && find jobs inputs tests/golden tools/gpu_check tools/gpu_bench tools/bench/shapes -type f ! -path '*/__pycache__/*' ! -name '*.[ch]pp' \
-    ! -name CMakeLists.txt -print0 | xargs -0 cp --parents -t "$stage" tools/mpirun.sh tools/gpu_check.sh \
+  (cd "$root" && find jobs inputs tests/golden tools/gpu_check tools/gpu_bench tools/bench/shapes -type f \
+    ! -path '*/__pycache__/*' ! -name '*.[ch]pp' ! -name CMakeLists.txt -print0 | xargs -0 cp --parents -t "$stage" tools/mpirun.sh tools/gpu_check.sh \
     tools/gpu_bench.sh tools/bench/pytorch_gpu_bench.py LICENSE)
   cp "$root/tools/bundle/env.sh" "$root/tools/bundle/README" "$stage/"
   mkdir -p "$stage/bin"

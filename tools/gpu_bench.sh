@@ -35,7 +35,7 @@ keep() {
   local file=$out/rounds/$1
   status[$1]=$2 detail[$1]=$3
   case $2 in
-    measured) grep '^{' "$out/said" >"$file.part" ;;
+    measured) result_lines "$out/said" >"$file.part" ;;
     unmeasured | failed) printf '{"%s": %s}\n' "$2" "$(quote "$3")" >"$file.part" ;;
     *) return ;;
   esac

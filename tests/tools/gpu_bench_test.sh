@@ -56,7 +56,8 @@ echo "{\"bench\":\"train\",\"tokens_per_second\":$rate,\"mfu_of_datasheet\":0.61
 stand_in bin/python 'case $1 in */pytorch_gpu_bench.py) ;; *) exec python3 "$@" ;; esac
 echo "torch $* $PYTORCH_CUDA_ALLOC_CONF" >>"$work/calls"
 echo "a warning of some compiler" >&2
-line="\"mode\": \"$3\", \"batch\": 4, \"accumulation\": 1, \"torch\": \"2.99\", \"cuda\": \"13.0\", \"model_class\": \"fake\""
+echo "{\"num_choices\": 20}" >&2
+line="\"bench\": \"pytorch\", \"mode\": \"$3\", \"batch\": 4, \"accumulation\": 1, \"torch\": \"2.99\", \"cuda\": \"13.0\", \"model_class\": \"fake\""
 [ "$FAKE" != none ] || { echo "{\"unmeasured\": \"no PyTorch in python3\"}"; exit; }
 case $3 in
   plain) echo "{$line, \"tokens_per_second\": 10000, \"attention_used\": [\"a\"]}" ;;

@@ -20,12 +20,15 @@ plan() {  # ROW.SIDE.ROUND COMMAND...
   action[$1]="${*:2}"
 }
 
+# What programs print for us: compilers of PyTorch's write lines of JSON, too.
+result_lines() { grep -E '^\{"(bench|unmeasured)":' "$1"; }
+
 # What a program of ours ended with.
 judge() {  # CODE LOG
   local last
   last=$(grep -m1 -i 'error' "$2" || tail -n 1 "$2")
   case $1:$last in
-    0:*) if grep -q '^{' "$out/said"; then result=measured; else result=failed reason="it printed no result"; fi ;;
+    0:*) if result_lines "$out/said" >/dev/null; then result=measured; else result=failed reason="it printed no result"; fi ;;
     4:*) result=unmeasured reason="does not fit: ${last#*error: }" ;;
     2:*'there is no --'*) result=unmeasured reason="this program cannot: ${last#*error: }" ;;
     124:*) result=unmeasured reason="did not end within $longest s" ;;
@@ -45,7 +48,7 @@ ours() {  # ROUND PROGRAM FLAG...
 theirs() {  # ROUND MODE ARGUMENT...
   local log=$out/logs/$name.log code line first=$out/rounds/${name%.*}.1
   local -a settings=(LD_LIBRARY_PATH="$given_libraries" TORCHINDUCTOR_CACHE_DIR="$out/inductor") known=()
-  if [ "$1" != 1 ] && line=$(grep -m1 '^{' "$first" 2>/dev/null); then
+  if [ "$1" != 1 ] && line=$(result_lines "$first" 2>/dev/null); then
     known=(--batch "$(number_in batch "$line")" --accumulation "$(number_in accumulation "$line")")
     case $line in *expandable_segments*) settings+=(PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True) ;; esac
     case $line in *no-cudagraphs*) known+=(--no-graphs) ;; esac
@@ -53,7 +56,7 @@ theirs() {  # ROUND MODE ARGUMENT...
   run "$log" env "${settings[@]}" "$python" tools/bench/pytorch_gpu_bench.py --mode "$2" "${@:3}" "${known[@]}"
   code=$?
   cp "$log" "$out/said"
-  line=$(grep '^{' "$log" | tail -n 1)
+  line=$(result_lines "$log" | tail -n 1)
   case $code:$line in
     124:*) result=unmeasured reason="PyTorch did not end within $longest s" ;;
     0:*'"unmeasured": '*) result=unmeasured reason=$(sed -n 's/.*"unmeasured": "\(.*\)"}$/\1/p' <<<"$line") ;;
@@ -105,8 +108,8 @@ make_plan() {
       --gradients-dtype bf16
     compare "$n" tinyllama tinyllama_1b 8 2048 1 3 7 no --activation-checkpointing none
     compare "$n" smollm smollm_135m 16 2048 1 3 9 no --activation-checkpointing none
-    plan "7b_idle.ours.$n" ours "$n" train_bench --model tools/bench/shapes/codellama_7b.json "${common[@]}" \
-      --batch-size-per-device 4 --max-seq-length 2048 --gradient-accumulation-steps 2 --warmup 2 --rounds 1 \
+    [ "$n" != 1 ] || plan "7b_idle.ours.$n" ours "$n" train_bench --model tools/bench/shapes/codellama_7b.json \
+      "${common[@]}" --batch-size-per-device 4 --max-seq-length 2048 --gradient-accumulation-steps 2 --warmup 2 --rounds 1 \
       "${seven[@]}" "${states[@]}" --profile 3
   done
 }
