@@ -60,7 +60,8 @@ carry() {
 take_programs() {
   local program
   install -D -t "$stage/libexec" "$build/src/app/sherd"
-  for program in "$build/tools/fetch/sherd-fetch" "$build/tools/chess/sherd-games"; do
+  for program in "$build/tools/fetch/sherd-fetch" "$build/tools/chess/sherd-games" "$build/tools/bench/train_bench" \
+    "$build/tools/bench/gpu_ops_bench"; do
     [ -x "$program" ] || { echo "bundle: no ${program##*/} in $build: it is left out"; continue; }
     if needed_by "$program" | grep -q '^libarrow'; then
       echo "bundle: ${program##*/} is left out: it was built with Apache Arrow, which alone is as large as the rest;" \
@@ -88,8 +89,9 @@ take_tests() {
 
 take_files() {
   local program place
-  (cd "$root" && find jobs inputs tests/golden tools/gpu_check -type f ! -path '*/__pycache__/*' ! -name '*.[ch]pp' \
-    ! -name CMakeLists.txt -print0 | xargs -0 cp --parents -t "$stage" tools/mpirun.sh tools/gpu_check.sh LICENSE)
+  (cd "$root" && find jobs inputs tests/golden tools/gpu_check tools/gpu_bench tools/bench/shapes -type f \
+    ! -path '*/__pycache__/*' ! -name '*.[ch]pp' ! -name CMakeLists.txt -print0 | xargs -0 cp --parents -t "$stage" tools/mpirun.sh tools/gpu_check.sh \
+    tools/gpu_bench.sh tools/bench/pytorch_gpu_bench.py LICENSE)
   cp "$root/tools/bundle/env.sh" "$root/tools/bundle/README" "$stage/"
   mkdir -p "$stage/bin"
   sed "s/@SHERD_MARCH@/$(cached SHERD_MARCH)/" "$root/tools/bundle/run.sh" >"$stage/bin/run"
@@ -97,7 +99,12 @@ take_files() {
   ln -s run "$stage/bin/mpirun"
   for program in "$stage"/libexec/*; do
     program=${program##*/}
-    case $program in sherd) place=src/app ;; sherd-fetch) place=tools/fetch ;; *) place=tools/chess ;; esac
+    case $program in
+      sherd) place=src/app ;;
+      sherd-fetch) place=tools/fetch ;;
+      *_bench) place=tools/bench ;;
+      *) place=tools/chess ;;
+    esac
     ln -s run "$stage/bin/$program"
     mkdir -p "$stage/build/$place"
     ln -s "../../../bin/$program" "$stage/build/$place/$program"  # where the jobs look

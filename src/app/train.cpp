@@ -47,17 +47,6 @@ void log_machine(const Machine& machine, const Mesh& mesh) {
   }
 }
 
-/// What a step computes, as algorithms are chosen for it. `documents`: the most of one row.
-AlgorithmNeeds needs_of(const PlannedOps& ops, const RigOptions& options, std::int64_t documents) {
-  AlgorithmNeeds needs{{ops.products.begin(), ops.products.end()}, {}};
-  if (options.attention_slab_bytes == nullptr) return needs;
-  for (AttentionKey key : ops.attentions) {
-    key.documents = documents == 1 ? 0 : key.batch * documents;
-    needs.attentions.push_back(key);
-  }
-  return needs;
-}
-
 }  // namespace
 
 int train(const TrainConfig& given, const MpiSession& mpi) {
@@ -92,7 +81,7 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   Trainer trainer(config, model, inputs.corpus, rig, *host, gemm_rate);
   if (!trainer.has_steps(state)) return static_cast<int>(ExitCode::done);
   state.algorithms =
-      settle_algorithms(rig, needs_of(plan.ops, options, trainer.most_documents()), state.algorithms, *host);
+      settle_algorithms(rig, algorithm_needs(plan, options, trainer.most_documents()), state.algorithms, *host);
   trainer.run(state, [&] { together(*host, [&] { report_runtime(plan, machine, mpi.rank()); }); });
   return static_cast<int>(ExitCode::done);
 }

@@ -41,4 +41,14 @@ TrainingPlan plan_training(const ModelConfig& config, const RigOptions& options,
   return plan;
 }
 
+AlgorithmNeeds algorithm_needs(const TrainingPlan& plan, const RigOptions& options, std::int64_t documents) {
+  AlgorithmNeeds needs{{plan.ops.products.begin(), plan.ops.products.end()}, {}};
+  if (options.attention_slab_bytes == nullptr) return needs;
+  for (AttentionKey key : plan.ops.attentions) {
+    key.documents = documents == 1 ? 0 : key.batch * documents;
+    needs.attentions.push_back(key);
+  }
+  return needs;
+}
+
 }  // namespace sherd

@@ -214,7 +214,8 @@ cudaError_t cudaGetDevice(int* device) {
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {};
-  std::snprintf(p->name, sizeof p->name, "Emulated GPU");
+  const char* const name = std::getenv("EMULATED_CUDA_NAME");
+  std::snprintf(p->name, sizeof p->name, "%s", name != nullptr ? name : "Emulated GPU");
   const long capability = environment("EMULATED_CUDA_CAPABILITY", 90);
   p->major = static_cast<int>(capability / 10);
   p->minor = static_cast<int>(capability % 10);

@@ -42,6 +42,12 @@ sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' "$work/dynamic" | sort -u | while IFS= re
 done | grep -Ev "$of_machine" >"$work/said"
 expect "each library that any of them needs is there" nothing_said
 
+clean "$place/bin/train_bench" --model "$place/tools/bench/shapes/llama_30m.json" --device cpu --threads 1 --warmup 0 \
+  --max-seq-length 32 --rounds 1
+expect "times a step" says '"mode":"whole".*"tokens_per_second":[1-9]'
+expect "what gpu_bench.sh needs is there" is "$(cd "$place/tools" && ls gpu_bench.sh gpu_bench/*.* bench/*.py bench/shapes/*7b.json)" \
+  "$(cd "$root/tools" && ls gpu_bench.sh gpu_bench/*.* bench/pytorch_gpu_bench.py bench/shapes/*7b.json)"
+
 # What the loader really opened, plugins included, of the processes that run a program of the bundle.
 head -n 200 "$place/inputs/chess_sample.jsonl" >"$work/run/games.jsonl"
 clean "$place/bin/sherd" prepare --input games.jsonl --output corpus.h5 --tokenizer t.model \

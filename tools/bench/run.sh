@@ -38,8 +38,9 @@ train() {
   local shape=$1 batch=$2 seq=$3 dtype=$4 i ours theirs
   rm -f "$scratch"/ours "$scratch"/theirs "$scratch"/ratio "$scratch"/share "$scratch"/other
   for ((i = 0; i < repeats; i++)); do
-    "$bench/train_bench" --config "tools/bench/shapes/$shape.json" --batch "$batch" --seq "$seq" --threads "$threads" \
-      --dtype "$dtype" --steps 3 --warmup 1 >"$scratch/line"
+    "$bench/train_bench" --model "tools/bench/shapes/$shape.json" --batch-size-per-device "$batch" \
+      --max-seq-length "$seq" --threads "$threads" --dtype "$dtype" --activation-checkpointing none --device cpu \
+      --rounds 3 --warmup 1 >"$scratch/line"
     ours=$(column tokens_per_second "$scratch/line")
     echo "$ours" >>"$scratch/ours"
     column share_of_gemm_rate "$scratch/line" >>"$scratch/share"
@@ -79,8 +80,10 @@ train_table() {
 overlap() {
   # shellcheck disable=SC2016  # the inner shell expands
   tests/slurm/hosts.sh mpirun -n 2 --bind-to none bash -c 'exec taskset -c "$OMPI_COMM_WORLD_RANK" "$@"' bash \
-    "$PWD/$bench/train_bench" --config "$PWD/tools/bench/shapes/llama_30m.json" --batch 4 --seq 512 --threads 1 \
-    --accumulation "${ACCUMULATION:-4}" --prefetch "${PREFETCH:-3}" --mode overlap --steps "$repeats" --warmup 1 >"$scratch/line"
+    "$PWD/$bench/train_bench" --model "$PWD/tools/bench/shapes/llama_30m.json" --batch-size-per-device 4 \
+    --max-seq-length 512 --threads 1 --dtype fp32 --activation-checkpointing none --device cpu \
+    --gradient-accumulation-steps "${ACCUMULATION:-4}" --prefetch "${PREFETCH:-3}" --mode overlap --rounds "$repeats" \
+    --warmup 1 >"$scratch/line"
   awk -v rate="$1" -v w="$(column whole "$scratch/line")" -v c="$(column compute "$scratch/line")" \
     -v m="$(column communication "$scratch/line")" -v b="$(column communication_cpu "$scratch/line")" \
     -v i="$(column waited "$scratch/line")" -v e="$(column exposed "$scratch/line")" \

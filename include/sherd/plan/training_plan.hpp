@@ -24,4 +24,7 @@ struct TrainingPlan {
 TrainingPlan plan_training(const ModelConfig& config, const RigOptions& options,
                            const std::function<Mesh(Arena& persistent)>& mesh);
 
+/// What a planned step computes, as algorithms are chosen for it. `documents`: the most of one row.
+AlgorithmNeeds algorithm_needs(const TrainingPlan& plan, const RigOptions& options, std::int64_t documents);
+
 }  // namespace sherd
