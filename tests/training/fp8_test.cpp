@@ -85,8 +85,9 @@ TEST(Fp8, GivesTheSameLossesUnderEverySharding) {
   EXPECT_LT(worst, kBound);
   EXPECT_LT(composed, kBound);
   if (session().rank() == 0)
-    figure("fp8 on {} ranks: losses of 20 steps under other shardings differ by {:.2g}, of other micro-batches by {:.2g}",
-           session().size(), worst, composed);
+    figure(
+        "fp8 on {} ranks: losses of 20 steps under other shardings differ by {:.2g}, of other micro-batches by {:.2g}",
+        session().size(), worst, composed);
 }
 
 TEST(Fp8, RepeatsItsBits) {
