@@ -1,6 +1,7 @@
 // The way of gradients: written on the compute stream, reduced on the communication stream.
 #include <algorithm>
 
+#include "sherd/base/narrow.hpp"
 #include "sherd/shard/sharded_model.hpp"
 
 namespace sherd {
@@ -40,12 +41,15 @@ void ShardedModel::reduce(int index) {
     const auto slot = std::find_if(grad_slots_.begin(), grad_slots_.end(),
                                    [&](const Slot& s) { return s.in_use && s.unit == index; });
     SHERD_CHECK(slot != grad_slots_.end(), "reduce() of unit {} without grads()", unit.layout.name);
+    const StreamRange range(context_.comm, tag.what, narrow<std::int64_t>(slot->full.bytes()));
     context_.shard.reduce_scatter(slot->full, unit.state.grad, micro_batch_ == 0 ? 0.0f : 1.0f, tag, context_.comm);
     context_.comm.record(*slot->free);
     slot->in_use = false;
     slot->last_use = ++clock_;
   }
-  if (across_replicas) context_.replicate.all_reduce(unit.state.grad, tag, context_.comm);
+  if (!across_replicas) return;
+  const StreamRange range(context_.comm, tag.what, narrow<std::int64_t>(unit.state.grad.bytes()));
+  context_.replicate.all_reduce(unit.state.grad, tag, context_.comm);
 }
 
 void ShardedModel::finish_backward() {
@@ -60,7 +64,10 @@ void ShardedModel::gradient_squares(Tensor squares) {
   if (shards() == 1) return;
   context_.compute.record(*squares_ready_);
   context_.comm.wait(*squares_ready_);  // the local sum of squares
-  context_.shard.all_reduce(squares, {"gradient norm", step_}, context_.comm);
+  {
+    const StreamRange range(context_.comm, "gradient norm", narrow<std::int64_t>(squares.bytes()));
+    context_.shard.all_reduce(squares, {"gradient norm", step_}, context_.comm);
+  }
   context_.comm.record(*squares_done_);
   context_.compute.wait(*squares_done_);  // the global sum of squares
 }

@@ -89,6 +89,7 @@ void ShardedModel::prefetch(int index) {
   Slot& slot = weight_slots_[static_cast<std::size_t>(s)];
   context_.comm.wait(*slot.free);     // the last unit in this slot is still being computed with
   context_.comm.wait(*unit.stepped);  // the optimizer is still writing the shard
+  const StreamRange range(context_.comm, unit.gather_tag.c_str(), narrow<std::int64_t>(slot.full.bytes()));
   context_.shard.all_gather(unit.state.compute, slot.full, {unit.gather_tag.c_str(), step_}, context_.comm);
   context_.comm.record(*slot.ready);
   slot.unit = index;
@@ -133,6 +134,7 @@ void ShardedModel::adamw(const AdamWHyper& hyper, const AdamWScalars& scalars, f
   for (int i = 0; i < units(); ++i) {
     Unit& unit = units_[static_cast<std::size_t>(i)];
     const UnitState& s = unit.state;
+    const StreamRange updated(context_.compute, unit.layout.name.c_str());
     const Tensor copy = options_.param_dtype == DType::f32 ? Tensor{} : s.compute;
     context_.ops.adamw({s.master, s.grad, s.m, s.v, copy}, decay_runs(pieces(i), decay, decay_all), hyper, scalars,
                        context_.compute);

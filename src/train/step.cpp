@@ -89,7 +89,10 @@ void TrainStep::sum_over_world(Tensor scalars, const char* what, std::int64_t st
   if (context_.world.size() == 1) return;
   context_.compute.record(ready);
   context_.comm.wait(ready);  // this rank's scalars
-  context_.world.all_reduce(scalars, {what, step}, context_.comm);
+  {
+    const StreamRange range(context_.comm, what, narrow<std::int64_t>(scalars.bytes()));
+    context_.world.all_reduce(scalars, {what, step}, context_.comm);
+  }
   context_.comm.record(done);
   context_.compute.wait(done);  // the sum over ranks
 }

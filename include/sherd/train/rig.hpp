@@ -52,6 +52,7 @@ class Rig {
     comm_->synchronize();
   }
 
+  Device& device() { return device_; }
   Mesh& mesh() { return mesh_; }
   Ops& ops() { return *ops_; }
   Stream& compute() { return *compute_; }
@@ -62,6 +63,7 @@ class Rig {
   const Arena& activations() const { return activations_; }
 
  private:
+  Device& device_;
   Arena persistent_, activations_;
   Mesh mesh_;
   Tensor attention_slab_;  // null: the backend's own kernels compute

@@ -79,7 +79,14 @@ struct DeviceState {
   static constexpr std::size_t kLastOps = 8;
   std::array<std::string, kLastOps> last_ops;
   std::size_t ops = 0;
-  std::vector<const char*> ranges;  // entered, not yet left
+  std::vector<TraceRange> ranges;  // entered, not yet left
+
+  Trace trace;
+  /// The trace's clock: this event passed at that many seconds of it, in the trace of that number.
+  OwnedEvent clock;
+  double clock_seconds = 0;
+  std::int64_t clock_of = 0;
+  std::vector<OwnedEvent> idle_events;  // with times, to be used again
 
   /// The first error of host work: what comes after it is skipped.
   std::atomic<bool> failed{false};
@@ -109,8 +116,9 @@ class CudaStream final : public sherd::Stream {
   void record(sherd::Event& event) override;
   void wait(const sherd::Event& event, std::source_location at) override;
   void synchronize() override;
-  void enter(const char* what) override;
+  void enter(const char* what, std::int64_t bytes) override;
   void leave() override;
+  void mark(const char* what) override;
   const std::string& name() const override { return name_; }
   double seconds_waited() const override { return seconds_waited_; }
 
@@ -118,9 +126,16 @@ class CudaStream final : public sherd::Stream {
   DeviceState& state() const { return *state_; }
   const std::shared_ptr<DeviceState>& shared_state() const { return state_; }
 
+  /// Around one operation, while the trace is on (tracing.cpp).
+  void begin_slice();
+  void end_slice(const char* op);
+
  private:
   void check_work(cudaError_t rc) const;
+  void wait_until(cudaEvent_t until);
   void add_waits();
+  void take_slices();
+  OwnedEvent recorded_event();
 
   std::shared_ptr<DeviceState> state_;
   std::string name_;
@@ -132,6 +147,17 @@ class CudaStream final : public sherd::Stream {
   std::vector<std::pair<OwnedEvent, OwnedEvent>> around_waits_;
   std::size_t waits_ = 0;
   double seconds_waited_ = 0;
+
+  struct TracedOp {
+    std::unique_ptr<TraceSlice> slice;
+    OwnedEvent begin, end;
+  };
+  std::vector<TracedOp> traced_;  // since the last synchronize()
+  OwnedEvent begun_;              // begin_slice() was called
+  OwnedEvent clock_;              // as DeviceState's, of the trace clock_of_, once that one is long ago
+  double clock_seconds_ = 0;
+  std::int64_t clock_of_ = 0;
+  int trace_index_ = -1;  // none yet
 };
 
 CudaStream& stream_of(sherd::Stream& s);
