@@ -40,25 +40,22 @@ ProfiledOp placed(const TraceSlice& slice) {
   return op;
 }
 
-/// In the order of enqueueing: a micro-batch begins where the stream that computes comes to forward from another phase.
+/// In the order of enqueueing, in which all streams are in one phase: a micro-batch begins where forward comes after
+/// another one.
 class MicroBatches {
  public:
-  explicit MicroBatches(int main_stream) : main_stream_(main_stream) {}
   void number(ProfiledOp& op) {
     if (op.step != step_) {
       step_ = op.step;
       now_ = -1;
       phase_ = kOutside;
     }
-    if (op.stream == main_stream_) {
-      if (op.phase == "forward" && phase_ != "forward") ++now_;
-      phase_ = op.phase;
-    }
+    if (op.phase == "forward" && phase_ != "forward") ++now_;
+    phase_ = op.phase;
     if (op.phase == "forward" || op.phase == "backward") op.micro_batch = now_;
   }
 
  private:
-  int main_stream_;
   std::int64_t step_ = -1, now_ = -1;
   std::string_view phase_ = kOutside;
 };
@@ -122,7 +119,7 @@ Profile read_profile(std::vector<TraceSlice> slices, std::vector<TraceStream> st
   profile.streams = std::move(streams);
   for (const TraceSlice& slice : slices)
     if (slice.op == std::string_view(kStepBegins)) profile.main_stream = slice.stream;
-  MicroBatches micro_batches(profile.main_stream);
+  MicroBatches micro_batches;
   for (const TraceSlice& slice : slices) micro_batches.number(profile.ops.emplace_back(placed(slice)));
   order(profile.ops);
   profile.steps = take_steps(profile.ops, profile.main_stream);

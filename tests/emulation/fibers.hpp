@@ -19,6 +19,7 @@ double kernel_microseconds();
 void take_time(double microseconds);
 /// Adds to the clock of the host: what it enqueues from now on starts no earlier.
 void host_takes(double microseconds);
+double host_microseconds();
 
 constexpr std::size_t kSharedBytes = 227 << 10;  // the most that a block may have: sm_90's
 

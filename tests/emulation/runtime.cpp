@@ -139,6 +139,10 @@ void emulation::host_takes(double microseconds) {
   host_clock += microseconds;
 }
 
+double emulation::host_microseconds() {
+  return host_clock;
+}
+
 /// EMULATED_CUDA_FAILS_WITH: the error that launch EMULATED_CUDA_FAILS_AT of the process ends in.
 cudaError_t emulation::launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread) {
   constexpr std::size_t kUnasked = 47 << 10;  // 48 KiB, less what a kernel may have of its own

@@ -131,10 +131,17 @@ class CudaStream final : public sherd::Stream {
   void end_slice(const char* op);
 
  private:
+  struct TracedOp {
+    std::unique_ptr<TraceSlice> slice;
+    OwnedEvent begin, end;
+    double asked, given;  // host_seconds() when `begin` had been recorded, and when the work had been enqueued
+  };
+
   void check_work(cudaError_t rc) const;
   void wait_until(cudaEvent_t until);
   void add_waits();
   void take_slices();
+  void time_slice(TracedOp& op);
   OwnedEvent recorded_event();
 
   std::shared_ptr<DeviceState> state_;
@@ -148,12 +155,9 @@ class CudaStream final : public sherd::Stream {
   std::size_t waits_ = 0;
   double seconds_waited_ = 0;
 
-  struct TracedOp {
-    std::unique_ptr<TraceSlice> slice;
-    OwnedEvent begin, end;
-  };
   std::vector<TracedOp> traced_;  // since the last synchronize()
   OwnedEvent begun_;              // begin_slice() was called
+  double asked_ = 0;              // then
   OwnedEvent clock_;              // as DeviceState's, of the trace clock_of_, once that one is long ago
   double clock_seconds_ = 0;
   std::int64_t clock_of_ = 0;
@@ -161,6 +165,9 @@ class CudaStream final : public sherd::Stream {
 };
 
 CudaStream& stream_of(sherd::Stream& s);
+
+/// The host's clock, for what lies between two of its calls (host_clock.cpp).
+double host_seconds();
 
 /// Ranges of NVTX, which profilers show (ranges.cpp).
 void push_range(const char* what);
