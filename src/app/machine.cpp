@@ -156,16 +156,21 @@ Machine open_machine(const TrainConfig& config, const NodeMap& nodes, Exchange& 
   return machine;
 }
 
-double world_gemm_rate(const Machine& machine, DType dtype, Exchange& host) {
-  if (machine.kind != "cuda") cpu::set_threads(machine.threads);
+DeviceRates mean_rates(const Machine& machine, DType dtype, Exchange& host) {
+  const bool cuda = machine.kind == "cuda";
+  if (!cuda) cpu::set_threads(machine.threads);
   host.all_gather("");  // all at once, as in the step
-  double mine = 0;
+  DeviceRates mine, sum;
   together(host, [&] {
-    mine = machine.kind == "cuda" ? cuda::measure_gemm_rate(*machine.device, dtype) : cpu::measure_gemm_rate(dtype);
+    mine.flops = cuda ? cuda::measure_gemm_rate(*machine.device, dtype) : cpu::measure_gemm_rate(dtype);
+    mine.bytes = cuda ? cuda::measure_copy_rate(*machine.device) : cpu::measure_copy_rate();
   });
-  double sum = 0;
-  for (const std::string& rate : host.all_gather(fmt::format("{}", mine))) sum += std::atof(rate.c_str());
-  return sum;
+  for (const std::string& rates : host.all_gather(fmt::format("{} {}", mine.flops, mine.bytes))) {
+    char* next = nullptr;
+    sum.flops += std::strtod(rates.c_str(), &next);
+    sum.bytes += std::strtod(next, nullptr);
+  }
+  return {sum.flops / host.size(), sum.bytes / host.size()};
 }
 
 }  // namespace sherd::app

@@ -11,6 +11,7 @@
 #include "sherd/device/cuda/device.hpp"
 #include "sherd/device/device.hpp"
 #include "sherd/mesh/node_map.hpp"
+#include "sherd/ops/work.hpp"
 
 namespace sherd::app {
 
@@ -54,7 +55,7 @@ struct Machine {
 /// What the settled `config` asks for, on all ranks or on none. Collective.
 Machine open_machine(const TrainConfig& config, const NodeMap& nodes, Exchange& host);
 
-/// FLOP/s of products over all ranks, measured by all at once: what MFU is a share of. Collective.
-double world_gemm_rate(const Machine& machine, DType dtype, Exchange& host);
+/// What a rank's device reaches, measured by all at once, as in a step: the mean of all ranks. Collective.
+DeviceRates mean_rates(const Machine& machine, DType dtype, Exchange& host);
 
 }  // namespace sherd::app

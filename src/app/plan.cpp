@@ -66,6 +66,7 @@ int plan(const PlanConfig& given) {
   print_traffic("world", plan.world);
   log::info("computed per rank and step: {:.3f} TFLOP in products, {:.3f} TFLOP in attention",
             plan.ops.product_flops / 1e12, plan.ops.attention_flops / 1e12);
+  log::info("moved per rank and step by all other operations: {:.3f} GB of memory", total(plan.ops.work).bytes / 1e9);
   log_fp8(config.train, model, plan.ops);
   return static_cast<int>(ExitCode::done);
 }

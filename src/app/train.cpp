@@ -47,6 +47,22 @@ void log_machine(const Machine& machine, const Mesh& mesh) {
   }
 }
 
+/// What speed of light counts.
+StepWork work_without_recomputation(const ModelConfig& model, RigOptions options, const NodeMap& nodes,
+                                    const MeshOptions& mesh) {
+  options.step.recompute = {Recompute::Mode::none, 1};
+  return plan_training(model, options, [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); })
+      .ops.work;
+}
+
+void log_needs(const StepNeeds& needs) {
+  const OpWork work = total(needs.needed);
+  log::info(
+      "a step needs {:.4g} TFLOP and {:.4g} GB of memory traffic per rank: {:.4g} s at the {:.4g} TFLOP/s and {:.4g} "
+      "GB/s that were measured (SOL 100%)",
+      work.flops / 1e12, work.bytes / 1e9, needs.least_seconds(), needs.rates.flops / 1e12, needs.rates.bytes / 1e9);
+}
+
 }  // namespace
 
 int train(const TrainConfig& given, const MpiSession& mpi) {
@@ -66,19 +82,21 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
       plan_training(model, options, [&](Arena& persistent) { return Mesh::planned(nodes, mesh, persistent); });
   together(*host, [&] { require_fit(plan, config, model, nodes, machine, mpi.rank()); });
 
-  const double gemm_rate = world_gemm_rate(machine, options.shard.param_dtype, *host);
+  const StepNeeds needs{plan.ops.work, work_without_recomputation(model, options, nodes, mesh),
+                        mean_rates(machine, options.shard.param_dtype, *host)};
   const auto make_mesh = [&](Arena& persistent) { return Mesh::make(mpi, nodes, mesh, persistent); };
   Rig rig(*machine.device, {make_mesh, backend_of(config.device).make_ops}, model, options,
           plan.allocate(*machine.device));
   log_machine(machine, rig.mesh());
   log_plan(model, plan, config);
   log_fp8(config, model, plan.ops);
+  log_needs(needs);
 
   RunState state = restore(config, model, inputs.corpus.info().tokenizer_sha256, rig, *host);
   together(*host, [&] {
     if (host->rank() == 0) describe_run(config, inputs);
   });
-  Trainer trainer(config, model, inputs.corpus, rig, *host, gemm_rate);
+  Trainer trainer(config, model, inputs.corpus, rig, *host, needs);
   if (!trainer.has_steps(state)) return static_cast<int>(ExitCode::done);
   state.algorithms =
       settle_algorithms(rig, algorithm_needs(plan, options, trainer.most_documents()), state.algorithms, *host);

@@ -132,6 +132,8 @@ void add_kept_and_shown(TrainConfig& c, List& f) {
   f.integer("save-every", c.save_every, kCount, "steps between checkpoints; 0: at the end only");
   f.integer("keep-checkpoints", c.keep_checkpoints, kCount, "newest ones kept; 0: all");
   f.integer("log-every", c.log_every, kAtLeastOne, "steps per log line");
+  f.integer("profile", c.profile, {0, 100},
+            "steps to trace, after two that warm up, into <output>/profile (docs/profile.md); 0: none");
 }
 
 }  // namespace

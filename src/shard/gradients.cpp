@@ -1,6 +1,7 @@
 // The way of gradients: written on the compute stream, reduced on the communication stream.
 #include <algorithm>
 
+#include "sherd/base/narrow.hpp"
 #include "sherd/shard/sharded_model.hpp"
 
 namespace sherd {
@@ -56,12 +57,15 @@ void ShardedModel::reduce_and_keep(Unit& unit, int s, bool across_replicas) {
   const CommTag tag{unit.reduce_tag.c_str(), step_};
   if (s >= 0) {
     Slot& slot = grad_slots_[static_cast<std::size_t>(s)];
+    const StreamRange range(context_.comm, tag.what, narrow<std::int64_t>(slot.full.bytes()));
     context_.shard.reduce_scatter(slot.full, unit.state.grad, micro_batch_ == 0 ? 0.0f : 1.0f, tag, context_.comm);
     context_.comm.record(*slot.free);
     slot.in_use = false;
     slot.last_use = ++clock_;
   }
-  if (across_replicas) context_.replicate.all_reduce(unit.state.grad, tag, context_.comm);
+  if (!across_replicas) return;
+  const StreamRange range(context_.comm, tag.what, narrow<std::int64_t>(unit.state.grad.bytes()));
+  context_.replicate.all_reduce(unit.state.grad, tag, context_.comm);
 }
 
 /// Nobody is waited for in a world of one rank; else the unit before this one is updated, whose gradients have
@@ -69,8 +73,15 @@ void ShardedModel::reduce_and_keep(Unit& unit, int s, bool across_replicas) {
 void ShardedModel::reduce_and_update(Unit& unit, int s, bool across_replicas) {
   const CommTag tag{unit.reduce_tag.c_str(), step_};
   Slot& slot = grad_slots_[static_cast<std::size_t>(s)];
-  if (shards() > 1) context_.shard.reduce_scatter(slot.full, slot.shard, 0.0f, tag, context_.comm);
-  if (across_replicas) context_.replicate.all_reduce(shards() > 1 ? slot.shard : slot.full, tag, context_.comm);
+  if (shards() > 1) {
+    const StreamRange range(context_.comm, tag.what, narrow<std::int64_t>(slot.full.bytes()));
+    context_.shard.reduce_scatter(slot.full, slot.shard, 0.0f, tag, context_.comm);
+  }
+  if (across_replicas) {
+    const Tensor own = shards() > 1 ? slot.shard : slot.full;
+    const StreamRange range(context_.comm, tag.what, narrow<std::int64_t>(own.bytes()));
+    context_.replicate.all_reduce(own, tag, context_.comm);
+  }
   if (has_peers()) {
     context_.comm.record(*slot.free);
     update_reduced();
@@ -109,7 +120,10 @@ void ShardedModel::gradient_squares() {
   if (shards() == 1) return;
   context_.compute.record(*squares_ready_);
   context_.comm.wait(*squares_ready_);  // the local sum of squares
-  context_.shard.all_reduce(squares, {"gradient norm", step_}, context_.comm);
+  {
+    const StreamRange range(context_.comm, "gradient norm", narrow<std::int64_t>(squares.bytes()));
+    context_.shard.all_reduce(squares, {"gradient norm", step_}, context_.comm);
+  }
   context_.comm.record(*squares_done_);
   context_.compute.wait(*squares_done_);  // the global sum of squares
 }

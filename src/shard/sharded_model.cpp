@@ -131,6 +131,7 @@ void ShardedModel::prefetch(int index) {
   Slot& slot = weight_slots_[static_cast<std::size_t>(s)];
   context_.comm.wait(*slot.free);     // the last unit in this slot is still being computed with
   context_.comm.wait(*unit.stepped);  // the optimizer is still writing the shard
+  const StreamRange range(context_.comm, unit.gather_tag.c_str(), narrow<std::int64_t>(slot.full.bytes()));
   context_.shard.all_gather(unit.state.compute, slot.full, {unit.gather_tag.c_str(), step_}, context_.comm);
   context_.comm.record(*slot.ready);
   slot.unit = index;
@@ -182,6 +183,7 @@ void ShardedModel::update_unit(int index, Tensor grad) {
   Unit& unit = units_[static_cast<std::size_t>(index)];
   const UnitState& s = unit.state;
   const Tensor copy = options_.param_dtype == DType::f32 ? Tensor{} : s.compute;
+  const StreamRange range(context_.compute, unit.layout.name.c_str());
   if (options_.optimizer_in_backward) context_.ops.squared_norm(grad, update_.squares, context_.compute);
   context_.ops.adamw({s.master, grad, s.m, s.v, copy, s.rest, s.scales},
                      decay_runs(pieces(index), update_.decay, update_.decay_all), update_.hyper, update_.scalars,

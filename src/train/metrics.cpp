@@ -16,10 +16,11 @@ std::string clock_text(double seconds) {
 
 std::string log_line(const StepReport& r) {
   return fmt::format(
-      "step {}/{}  loss {:.4f}  lr {:.2e}  norm {:.3f}  {:.0f} tok/s  MFU {:.1f}%  mem {:.2f} GiB  data {:.2f} s  comm "
+      "step {}/{}  loss {:.4f}  lr {:.2e}  norm {:.3f}  {:.0f} tok/s  MFU {:.1f}%  SOL {:.1f}%  mem {:.2f} GiB  data "
+      "{:.2f} s  comm "
       "{:.2f} s  left {}",
-      r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second, 100 * r.mfu, r.memory_gib,
-      r.data_wait_seconds, r.comm_wait_seconds, clock_text(r.seconds_left));
+      r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second, 100 * r.mfu,
+      100 * r.speed_of_light, r.memory_gib, r.data_wait_seconds, r.comm_wait_seconds, clock_text(r.seconds_left));
 }
 
 namespace {
@@ -40,11 +41,12 @@ std::string traffic_json(const Traffic& t) {
 std::string json_line(const StepReport& r) {
   return fmt::format(
       "{{\"step\":{},\"total_steps\":{},\"loss\":{:.7g},\"learning_rate\":{:.6g},\"grad_norm\":{:.7g},\"tokens\":{},"
-      "\"seconds\":{:.6f},\"tokens_per_second\":{:.2f},\"mfu\":{:.5f},\"memory_gib\":{:.4f},\"data_wait_seconds\":{:."
+      "\"seconds\":{:.6f},\"tokens_per_second\":{:.2f},\"mfu\":{:.5f},\"speed_of_light\":{:.5f},\"memory_gib\":{:.4f},"
+      "\"data_wait_seconds\":{:."
       "6f},"
       "\"comm_wait_seconds\":{:.6f},\"seconds_left\":{:.1f},\"sent\":{{\"shard\":{},\"replicate\":{},\"world\":{}}}}}",
       r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens, r.seconds, r.tokens_per_second, r.mfu,
-      r.memory_gib, r.data_wait_seconds, r.comm_wait_seconds, r.seconds_left, traffic_json(r.shard),
+      r.speed_of_light, r.memory_gib, r.data_wait_seconds, r.comm_wait_seconds, r.seconds_left, traffic_json(r.shard),
       traffic_json(r.replicate), traffic_json(r.world));
 }
 

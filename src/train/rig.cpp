@@ -61,7 +61,8 @@ RigOptions rig_options(const TrainConfig& c) {
 }
 
 Rig::Rig(Device& device, const Makers& makers, const ModelConfig& config, const RigOptions& options, RigMemory memory)
-    : persistent_(std::move(memory.persistent)),
+    : device_(device),
+      persistent_(std::move(memory.persistent)),
       activations_(std::move(memory.activations)),
       mesh_(makers.mesh(persistent_)),
       attention_slab_(take_attention_slab(config, options, persistent_)),

@@ -47,6 +47,7 @@ TrainStep::TrainStep(StepContext context, const ModelConfig& config, StepOptions
       rounding_key_(persistent.take(DType::i32, {2})),
       pass_(context.model, context.ops, context.compute, activations, config, rope_table_, options.act,
             options.recompute, options.loss_chunk, options.fp8),
+      uses_recordings_(options.record && context.world.size() == 1),
       divisor_ready_(context.device.event("divisor ready")),
       divisor_done_(context.device.event("divisor done")),
       loss_ready_(context.device.event("loss ready")),
@@ -131,7 +132,10 @@ void TrainStep::sum_over_world(Tensor scalars, const char* what, std::int64_t st
   if (context_.world.size() == 1) return;
   context_.compute.record(ready);
   context_.comm.wait(ready);  // this rank's scalars
-  context_.world.all_reduce(scalars, {what, step}, context_.comm);
+  {
+    const StreamRange range(context_.comm, what, narrow<std::int64_t>(scalars.bytes()));
+    context_.world.all_reduce(scalars, {what, step}, context_.comm);
+  }
   context_.comm.record(done);
   context_.compute.wait(done);  // the sum over ranks
 }
@@ -139,7 +143,7 @@ void TrainStep::sum_over_world(Tensor scalars, const char* what, std::int64_t st
 void TrainStep::micro_batch(std::int64_t i) {
   const auto work = [&] { pass_.train(device_batch(), scalar(kLoss), scalar(kDivisor)); };
   context_.model.begin_micro_batch();
-  if (!options_.record || context_.world.size() > 1) return work();
+  if (!uses_recordings_) return work();
   (i == 0 ? first_micro_batch_ : next_micro_batch_).run(context_.compute, work);  // the first overwrites gradients
 }
 
@@ -150,7 +154,7 @@ void TrainStep::optimize() {
     context_.model.update();
   };
   context_.model.finish_backward();
-  if (!options_.record || context_.world.size() > 1) return work();
+  if (!uses_recordings_) return work();
   optimizer_.run(context_.compute, work);
 }
 

@@ -7,6 +7,7 @@
 
 #include "sherd/base/log.hpp"
 #include "sherd/data/order.hpp"
+#include "sherd/train/step_profile.hpp"
 
 namespace sherd {
 namespace {
@@ -29,8 +30,8 @@ double memory_gib(const TrainConfig& config, const Rig& rig) {
 }  // namespace
 
 Trainer::Trainer(const TrainConfig& config, const ModelConfig& model, const Corpus& corpus, Rig& rig, Exchange& host,
-                 double gemm_rate)
-    : config_(config), model_(model), corpus_(corpus), rig_(rig), host_(host), gemm_rate_(gemm_rate) {
+                 const StepNeeds& needs)
+    : config_(config), model_(model), corpus_(corpus), rig_(rig), host_(host), needs_(needs) {
   const Packing packing = config.packing ? Packing::packed : Packing::padded;
   train_bins_ = make_bins(corpus, Split::train, config.max_seq_length, packing);
   eval_bins_ = make_bins(corpus, Split::eval, config.max_seq_length, packing);
@@ -67,11 +68,14 @@ bool Trainer::pauses_after(std::int64_t steps, std::int64_t first) const {
 void Trainer::run(RunState state, const std::function<void()>& after_first_step) {
   const std::int64_t first = state.step;
   Loader loader = Loader::training(corpus_, train_bins_, loader_options(first));
+  StepProfile profile(config_, first, rig_, host_, needs_);
   TrainStep& step = rig_.step();
   std::int64_t saved_at = -1, enqueued = first;
   Clock::time_point begin = Clock::now();
   const auto enqueue = [&] {
+    profile.begin(enqueued);
     step.enqueue(enqueued, loader.next_step(), learning_rate_.at(enqueued));
+    profile.end();
     ++enqueued;
   };
   for (bool stopping = false, last = false; !last;) {
@@ -101,6 +105,7 @@ void Trainer::run(RunState state, const std::function<void()>& after_first_step)
       saved_at = state.step;
     }
   }
+  profile.finish();
   log::info("done: {} of {} steps in {}; checkpoint of step {} in {}", state.step, total_steps_,
             clock_text(seconds_since(start_)), saved_at, config_.output);
 }
@@ -115,7 +120,9 @@ StepReport Trainer::report(const StepResult& result, const RunState& state, doub
   r.tokens = config_.total_batch_size * config_.max_seq_length;
   r.seconds = seconds;
   r.tokens_per_second = static_cast<double>(r.tokens) / seconds;
-  r.mfu = model_.flops_per_token(config_.max_seq_length) * r.tokens_per_second / gemm_rate_;
+  const double rate_of_all = needs_.rates.flops * host_.size();
+  r.mfu = model_.flops_per_token(config_.max_seq_length) * r.tokens_per_second / rate_of_all;
+  r.speed_of_light = needs_.least_seconds() / seconds;
   r.memory_gib = memory_gib(config_, rig_);
   const Mesh& mesh = rig_.mesh();
   const Seen now{mesh.shard->traffic(), mesh.replicate->traffic(), mesh.world->traffic(),

@@ -17,6 +17,9 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, std::uint64_t num
 double kernel_microseconds();
 /// Adds to the clock of the stream that the calling thread is: the device's time is counted, not measured.
 void take_time(double microseconds);
+/// Adds to the clock of the host: what it enqueues from now on starts no earlier.
+void host_takes(double microseconds);
+double host_microseconds();
 
 constexpr std::size_t kSharedBytes = 227 << 10;  // the most that a block may have: sm_90's
 

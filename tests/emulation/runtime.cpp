@@ -2,6 +2,7 @@
 // key.
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -24,6 +25,14 @@ struct Ticket {
 };
 /// Of this stream's thread. All kernels take equally long; what knows better adds to it.
 thread_local double stream_clock = 0;
+/// Of the host: what it enqueues starts no earlier, and it is no earlier than what it has waited for. It is the
+/// emulation's own time, in which the host takes none but EMULATED_CUDA_HOST_MICROSECONDS for a launch.
+std::atomic<double> host_clock{0};
+
+void catch_up(std::atomic<double>& clock, double with) {
+  for (double now = clock; now < with && !clock.compare_exchange_weak(now, with);) {
+  }
+}
 
 /// Once a kernel has failed everything fails, as on a device.
 std::atomic<int> sticky{cudaSuccess};
@@ -81,7 +90,12 @@ struct CUstream_st {
   void push(std::function<void()> work) {
     {
       const std::lock_guard lock(mutex);
-      queue.push_back(std::move(work));
+      queue.push_back([work = std::move(work), enqueued = host_clock.load()] {
+        thread_local double caught_up = 0;  // once: what an invented library saves makes the clock go back (fake_cudnn)
+        if (enqueued > caught_up) stream_clock = std::max(stream_clock, enqueued);
+        caught_up = enqueued;
+        work();
+      });
     }
     wake.notify_all();
   }
@@ -145,11 +159,21 @@ void emulation::take_time(double microseconds) {
   stream_clock += microseconds;
 }
 
+void emulation::host_takes(double microseconds) {
+  host_clock += microseconds;
+}
+
+double emulation::host_microseconds() {
+  return host_clock;
+}
+
 /// EMULATED_CUDA_FAILS_WITH: the error that launch EMULATED_CUDA_FAILS_AT of the process ends in.
 cudaError_t emulation::launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread) {
   constexpr std::size_t kUnasked = 47 << 10;  // 48 KiB, less what a kernel may have of its own
   if (config.dynamicSmemBytes > kUnasked && shared_asked(kernel) < config.dynamicSmemBytes)
     return cudaErrorInvalidValue;
+  static const auto host = static_cast<double>(environment("EMULATED_CUDA_HOST_MICROSECONDS", 0));
+  host_takes(host);
   return enqueue(config.stream, [config, thread = std::move(thread), number = launches++] {
     try {
       if (static_cast<long>(number) == environment("EMULATED_CUDA_FAILS_AT", -1)) {
@@ -301,7 +325,10 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (stream->captured) return forbidden(stream, cudaErrorStreamCaptureUnsupported);
   const auto done = std::make_shared<std::atomic<bool>>(false);
-  stream->push([done] { *done = true; });
+  stream->push([done] {
+    catch_up(host_clock, stream_clock);
+    *done = true;
+  });
   while (!*done && state() == cudaSuccess) std::this_thread::sleep_for(std::chrono::microseconds(20));
   return state();
 }
@@ -311,7 +338,10 @@ cudaError_t cudaStreamQuery(cudaStream_t) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (stream->captured) return forbidden(stream, cudaErrorStreamCaptureIsolation);
   if (event->latest) {
-    stream->push([ticket = event->latest] { ticket->passed.wait(false); });
+    stream->push([ticket = event->latest] {
+      ticket->passed.wait(false);
+      stream_clock = std::max(stream_clock, ticket->when);
+    });
   }
   return state();
 }
@@ -366,7 +396,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return state();
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  if (event->latest) event->latest->passed.wait(false);
+  if (event->latest) {
+    event->latest->passed.wait(false);
+    catch_up(host_clock, event->latest->when);
+  }
   return state();
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t a, cudaEvent_t b) {
@@ -379,6 +412,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void* data)
   return enqueue(stream, [fn, data] {
     if (device_key() >= 0) pkey_set(device_key(), PKEY_DISABLE_ACCESS);
     fn(data);
+    emulation::take_time(emulation::kernel_microseconds());  // whatever it was in the host's time
     if (device_key() >= 0) pkey_set(device_key(), 0);
   });
 }

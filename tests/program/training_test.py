@@ -80,11 +80,11 @@ class Hybrid(RunFolder):
         done = self.trained("--eval-every", "2", steps=3)
         line = self.metrics()[0]
         for key in ("total_steps", "loss", "learning_rate", "grad_norm", "tokens", "seconds", "tokens_per_second",
-                    "mfu", "memory_gib", "data_wait_seconds", "comm_wait_seconds", "seconds_left", "sent"):
+                    "mfu", "speed_of_light", "memory_gib", "data_wait_seconds", "comm_wait_seconds", "seconds_left", "sent"):
             self.assertIn(key, line)
         self.assertEqual(line["tokens"], 64)
-        self.assertEqual(len(re.findall(r"(?m)^step \d/3  loss [\d.]+  lr \S+  norm [\d.]+  \d+ tok/s  MFU [\d.]+%  mem "
-                                        r"[\d.]+ GiB  data [\d.]+ s  comm [\d.]+ s  left \d+:\d\d$", done.stdout)), 3)
+        self.assertEqual(len(re.findall(r"(?m)^step \d/3  loss [\d.]+  lr \S+  norm [\d.]+  \d+ tok/s  MFU [\d.]+%  SOL [\d.]+%  "
+                                        r"mem [\d.]+ GiB  data [\d.]+ s  comm [\d.]+ s  left \d+:\d\d$", done.stdout)), 3)
         with open(self.path("run/metrics.jsonl"), encoding="utf-8") as file:
             self.assertEqual([line["step"] for line in map(json.loads, file) if "eval_loss" in line], [2, 3])
 

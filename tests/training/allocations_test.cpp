@@ -161,7 +161,8 @@ void train(const std::string& dtype, const std::string& checkpointing) {
   rig.initialize(1);
   largest_seen = 0;
   too_large = 0;
-  Trainer(config, model, corpus, rig, host, 1e9).run({});
+  const StepNeeds needs{plan.ops.work, plan.ops.work, {1e9, 1e9}};
+  Trainer(config, model, corpus, rig, host, needs).run({});
   armed = false;
   EXPECT_EQ(host.steps(), config.max_training_steps - 1);  // the last step does not ask
   EXPECT_GT(largest_seen.load(), 0u) << "the hook has seen nothing";

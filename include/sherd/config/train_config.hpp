@@ -65,6 +65,7 @@ struct TrainConfig {
   std::int64_t save_every = 0;        // steps between checkpoints; 0: at the end only
   std::int64_t keep_checkpoints = 2;  // newest ones kept; 0: all
   std::int64_t log_every = 1;         // steps per log line
+  std::int64_t profile = 0;           // steps to trace into output/profile, after two that warm up; 0: none
 };
 
 }  // namespace sherd

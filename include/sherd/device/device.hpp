@@ -8,6 +8,7 @@
 #include <string>
 
 #include "sherd/device/arena.hpp"
+#include "sherd/device/trace.hpp"
 
 namespace sherd {
 
@@ -46,9 +47,12 @@ class Stream {
   virtual void start(const Recording& recording) { static_cast<void>(recording); }
 
   /// Names what is enqueued until leave(), inside of what was named before: "backward", "model.layers.3". Profiles and
-  /// the errors of devices that run behind their host show it. `what` outlives the stream.
-  virtual void enter(const char* what) { static_cast<void>(what); }
-  virtual void leave() {}
+  /// the errors of devices that run behind their host show it. `what` outlives the stream. The ranges of a device's
+  /// streams are one stack: work is named by all that its host is in. `bytes`: that the work moves, if it is known.
+  virtual void enter(const char* what, std::int64_t bytes = 0) = 0;
+  virtual void leave() = 0;
+  /// Traces a slice without length when the stream comes here, if the trace is on.
+  virtual void mark(const char* what) = 0;
   virtual const std::string& name() const = 0;
   /// Seconds that this stream has spent blocked in wait() so far; read after a synchronize().
   virtual double seconds_waited() const = 0;
@@ -57,7 +61,9 @@ class Stream {
 /// enter() and leave() of a scope.
 class StreamRange {
  public:
-  StreamRange(Stream& stream, const char* what) : stream_(stream) { stream_.enter(what); }
+  StreamRange(Stream& stream, const char* what, std::int64_t bytes = 0) : stream_(stream) {
+    stream_.enter(what, bytes);
+  }
   ~StreamRange() { stream_.leave(); }
   StreamRange(const StreamRange&) = delete;
   StreamRange& operator=(const StreamRange&) = delete;
@@ -84,6 +90,8 @@ class Device {
   virtual Arena arena(std::string name, std::size_t bytes) = 0;
   virtual HostMemory host_memory(std::size_t bytes) = 0;
   virtual std::string describe() const = 0;  // "cpu", "cuda:0 NVIDIA H100"
+  /// What its streams report their operations to.
+  virtual Trace& trace() = 0;
 };
 
 }  // namespace sherd

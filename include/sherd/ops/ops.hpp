@@ -204,6 +204,8 @@ constexpr std::int64_t kWorkspaceBytes = 64 << 20;
 std::unique_ptr<sherd::Ops> make_ops(Tensor workspace);
 /// The rate that this machine's products reach now, in FLOP/s over all threads of the caller: the MFU denominator.
 double measure_gemm_rate(DType dtype);
+/// The rate at which this machine's memory is copied now, in bytes/s, each byte read and each written counted.
+double measure_copy_rate();
 }  // namespace cpu
 
 }  // namespace sherd

@@ -7,8 +7,30 @@
 #include <string>
 
 #include "sherd/comm/communicator.hpp"
+#include "sherd/ops/work.hpp"
 
 namespace sherd {
+
+/// What a step is measured against, for one rank.
+///
+/// Speed of light is the least time that a device needs for a step, over the time that the step took:
+///
+///     least time = FLOP of products and attention / rate of large products
+///                + bytes of all other operations  / rate of large copies
+///
+/// of a step that recomputes nothing (--activation-checkpointing none), whatever the run itself recomputes: needed.
+/// FLOP are those of the plan: attention's are causal, as if every document filled its sequence, as in MFU; its scores,
+/// which backward computes again because nobody can keep them, are counted. Bytes: each input of an operation read
+/// once, each output written once (plan/recording_ops.cpp has the formulas). Communication counts nothing, since it can
+/// travel beside computation. Rates are measured when the run starts, by all ranks at once, in the run's dtype. So it
+/// can pass 100% where much of the attention is masked by short documents, or tensors stay in a cache.
+struct StepNeeds {
+  StepWork planned;   // what a step does
+  StepWork needed;    // without recomputation
+  DeviceRates rates;  // the mean of all ranks
+
+  double least_seconds() const { return sherd::least_seconds(needed, rates); }
+};
 
 struct StepReport {
   std::int64_t step = 0, total_steps = 0;  // step counts from 1
@@ -17,6 +39,7 @@ struct StepReport {
   double seconds = 0;       // wall time of the step
   double tokens_per_second = 0;
   double mfu = 0;                   // model FLOP/s over the measured rate of products, all ranks; causal convention
+  double speed_of_light = 0;        // StepNeeds::least_seconds() over `seconds`
   double memory_gib = 0;            // peak resident memory of this rank; with a GPU, its arenas there
   double data_wait_seconds = 0;     // in this step, waiting for the loader
   double comm_wait_seconds = 0;     // in this step, compute waiting for communication
@@ -24,8 +47,8 @@ struct StepReport {
   Traffic shard, replicate, world;  // of this step, this rank
 };
 
-/// "step 12/200  loss 3.2140  lr 1.0e-04  norm 1.23  8214 tok/s  MFU 41.2%  mem 0.52 GiB  data 0.00 s  comm 0.12 s left
-/// 2:31"
+/// "step 12/200  loss 3.2140  lr 1.0e-04  norm 1.23  8214 tok/s  MFU 41.2%  SOL 55.0%  mem 0.52 GiB  data 0.00 s  comm
+/// 0.12 s left 2:31"
 std::string log_line(const StepReport& r);
 /// One JSON object without a line break.
 std::string json_line(const StepReport& r);

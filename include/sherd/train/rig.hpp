@@ -52,6 +52,7 @@ class Rig {
     comm_->synchronize();
   }
 
+  Device& device() { return device_; }
   Mesh& mesh() { return mesh_; }
   Ops& ops() { return *ops_; }
   Stream& compute() { return *compute_; }
@@ -64,6 +65,7 @@ class Rig {
  private:
   void initialize_piece(const UnitState& state, const ShardPiece& piece, std::uint64_t seed);
 
+  Device& device_;
   Arena persistent_, activations_;
   Mesh mesh_;
   Tensor attention_slab_;  // null: the backend's own kernels compute

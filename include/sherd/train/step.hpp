@@ -21,7 +21,7 @@ struct StepOptions {
   bool fp8 = false;  // products of the blocks in eight bits; with act bf16
   Recompute recompute;
   std::int64_t loss_chunk = 0;  // rows of logits alive at once; 0: what the backend likes best (logits_rows)
-  float max_grad_norm = 1.0f;     // 0: no clipping
+  float max_grad_norm = 1.0f;   // 0: no clipping
   AdamWHyper adamw;
   float weight_decay = 0.01f;
   bool decay_all = false;             // also norm gains (the reference demo)
@@ -59,6 +59,9 @@ class TrainStep {
   bool runs_ahead() const { return context_.world.size() == 1; }
   static constexpr std::size_t kAhead = 2;
 
+  /// Whether work is recorded and recordings are started (StepOptions::record): a trace sees operations one by one.
+  void use_recordings(bool on) { uses_recordings_ = on && options_.record && context_.world.size() == 1; }
+
   /// One step, enqueued and finished.
   StepResult run(std::int64_t number, std::span<const HostBatch> micro_batches, double learning_rate);
   /// Mean loss per token over all batches of all ranks. `next` gives this rank's next batch, null at the end; the ranks
@@ -95,6 +98,7 @@ class TrainStep {
   Pass pass_;
   std::array<Staging, kAhead> staging_;
   std::deque<std::int64_t> under_way_;  // numbers of steps; number % kAhead is their staging
+  bool uses_recordings_;
   RepeatedWork first_micro_batch_, next_micro_batch_, optimizer_;
   std::unique_ptr<Event> divisor_ready_, divisor_done_, loss_ready_, loss_done_;
 };

@@ -15,10 +15,9 @@ namespace sherd {
 
 class Trainer {
  public:
-  /// Everything is borrowed. config.device is settled: cpu or cuda. `gemm_rate`: measured FLOP/s of products over all
-  /// ranks, the denominator of MFU.
+  /// Everything is borrowed. config.device is settled: cpu or cuda. `needs`: what steps are measured against.
   Trainer(const TrainConfig& config, const ModelConfig& model, const Corpus& corpus, Rig& rig, Exchange& host,
-          double gemm_rate);
+          const StepNeeds& needs);
 
   /// The most documents of a row of any batch, of training and of evaluation.
   std::int64_t most_documents() const { return std::max(train_bins_.most_documents(), eval_bins_.most_documents()); }
@@ -42,7 +41,7 @@ class Trainer {
   const Corpus& corpus_;
   Rig& rig_;
   Exchange& host_;
-  double gemm_rate_;
+  const StepNeeds& needs_;
   BinTable train_bins_, eval_bins_;
   std::int64_t total_steps_ = 0;
   LearningRate learning_rate_;

@@ -68,7 +68,10 @@ class PinnedStaging final : public HostStaging {
 };
 
 void copy(Tensor from, Tensor to, cudaMemcpyKind kind, sherd::Stream& s) {
-  if (to.bytes() > 0) CUDA_CHECK(cudaMemcpyAsync(to.data, from.data, to.bytes(), kind, native(s)));
+  if (to.bytes() == 0) return;
+  will_run(s);
+  CUDA_CHECK(cudaMemcpyAsync(to.data, from.data, to.bytes(), kind, native(s)));
+  ran(s, kind == cudaMemcpyDeviceToHost ? "copy to the host" : "copy to the device");
 }
 
 class StagedCommunicator final : public Communicator {

@@ -35,7 +35,7 @@ Device::~Device() = default;
 
 std::unique_ptr<sherd::Stream> Device::stream(std::string name, StreamKind kind) {
   const int threads = kind == StreamKind::compute ? state_->options.threads : 1;
-  return std::make_unique<CpuStream>(state_, std::move(name), threads);
+  return std::make_unique<CpuStream>(state_, std::move(name), kind, threads);
 }
 
 std::unique_ptr<sherd::Event> Device::event(std::string name) {
@@ -69,6 +69,10 @@ const Options& Device::options() const {
 
 std::string Device::describe() const {
   return "cpu";
+}
+
+Trace& Device::trace() {
+  return state_->trace;
 }
 
 void Device::host_access(const char* label, const Access& access) {

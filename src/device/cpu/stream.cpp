@@ -57,8 +57,8 @@ void Device::State::drain() {
   }
 }
 
-CpuStream::CpuStream(std::shared_ptr<Device::State> state, std::string name, int threads)
-    : state_(std::move(state)), name_(std::move(name)) {
+CpuStream::CpuStream(std::shared_ptr<Device::State> state, std::string name, StreamKind kind, int threads)
+    : state_(std::move(state)), name_(std::move(name)), kind_(kind) {
   state_->streams.push_back(this);
   if (state_->hazards) hazard_index_ = state_->hazards->add_stream(name_);
   if (threaded() && !state_->options.plan_only) thread_ = std::thread([this, threads] { thread_main(threads); });
@@ -95,13 +95,21 @@ void CpuStream::thread_main(int threads) {
 }
 
 void CpuStream::execute(Item& item) {
-  if (item.until && !item.until->passed) {
+  if (item.slice) item.slice->begin = state_->trace.now();
+  const bool waits = item.until && !item.until->passed;
+  if (waits) {
     const auto begin = Clock::now();
     item.until->await();
     seconds_waited_ = seconds_waited_ + seconds_since(begin);
   }
   if (item.mark) item.mark->pass();  // also after an error: nobody must wait for ever
-  if (!item.work || state_->failed.load(std::memory_order_acquire)) return;
+  if (item.work && !state_->failed.load(std::memory_order_acquire)) work(item);
+  if (!item.slice || (item.until && !waits)) return;
+  item.slice->end = state_->trace.now();
+  state_->trace.add(*item.slice);
+}
+
+void CpuStream::work(Item& item) {
   const auto begin = state_->options.profile ? Clock::now() : Clock::time_point();
   running_on = state_.get();
   try {
@@ -140,9 +148,20 @@ void CpuStream::push(Item item) {
   }
 }
 
+/// Null if nothing is traced now.
+std::unique_ptr<TraceSlice> CpuStream::open_slice(const char* op) {
+  if (!state_->trace.on()) return nullptr;
+  if (trace_index_ < 0) trace_index_ = state_->trace.add_stream(name_, kind_ == StreamKind::compute);
+  return state_->trace.open(op, trace_index_, state_->ranges);
+}
+
 void CpuStream::enqueue(const char* label, const Access& access, Work work) {
   if (state_->hazards) state_->hazards->item(hazard_index_, label, access);
-  push({label, std::move(work), nullptr, nullptr});
+  push({label, std::move(work), nullptr, nullptr, open_slice(label)});
+}
+
+void CpuStream::mark(const char* what) {
+  if (std::unique_ptr<TraceSlice> slice = open_slice(what)) push({what, nullptr, nullptr, nullptr, std::move(slice)});
 }
 
 void CpuStream::record(sherd::Event& event) {
@@ -160,7 +179,10 @@ void CpuStream::wait(const sherd::Event& event, std::source_location at) {
     if (state_->ignored.contains(site)) return;
     state_->hazards->wait(hazard_index_, e.clock);
   }
-  if (e.latest) push({"wait", nullptr, e.latest, nullptr});
+  if (!e.latest) return;
+  const bool computes = kind_ == StreamKind::compute;
+  push({"wait", nullptr, e.latest, nullptr,
+        open_slice(computes ? Trace::kWaitsForCommunication : Trace::kWaitsForComputation)});
 }
 
 void CpuStream::synchronize() {

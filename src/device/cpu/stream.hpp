@@ -40,6 +40,9 @@ struct Device::State {
   std::unique_ptr<Hazards> hazards;  // null unless options.check_hazards
   std::set<WaitSite> sites, ignored;
 
+  Trace trace;
+  std::vector<TraceRange> ranges;  // entered, not yet left; the host's thread's
+
   std::mutex profile_mutex;
   std::map<std::string, double> seconds_by_label;
 
@@ -55,12 +58,15 @@ struct Device::State {
 
 class CpuStream final : public sherd::Stream {
  public:
-  CpuStream(std::shared_ptr<Device::State> state, std::string name, int threads);
+  CpuStream(std::shared_ptr<Device::State> state, std::string name, StreamKind kind, int threads);
   ~CpuStream() override;
   void record(sherd::Event& event) override;
   void wait(const sherd::Event& event, std::source_location at) override;
   void synchronize() override;
   void synchronize(const sherd::Event& event) override;
+  void enter(const char* what, std::int64_t bytes) override { state_->ranges.push_back({what, bytes}); }
+  void leave() override { state_->ranges.pop_back(); }
+  void mark(const char* what) override;
   const std::string& name() const override { return name_; }
   double seconds_waited() const override { return seconds_waited_; }
 
@@ -71,17 +77,22 @@ class CpuStream final : public sherd::Stream {
  private:
   struct Item {
     const char* label = "";
-    Work work;        // one of the three is set
+    Work work;        // at most one of the three is set
     TicketPtr until;  // wait
     TicketPtr mark;   // record
+    std::unique_ptr<TraceSlice> slice{};
   };
   void push(Item item);
   void execute(Item& item);
+  void work(Item& item);
+  std::unique_ptr<TraceSlice> open_slice(const char* op);
   void thread_main(int threads);
   bool threaded() const { return state_->options.schedule == Schedule::threaded; }
 
   std::shared_ptr<Device::State> state_;
   std::string name_;
+  StreamKind kind_;
+  int trace_index_ = -1;  // none yet
   std::size_t hazard_index_ = 0;
   std::deque<Item> queue_;
   std::mutex mutex_;

@@ -77,6 +77,7 @@ class CudaDevice final : public sherd::Device {
   }
 
   std::string describe() const override { return fmt::format("cuda:{} {}", state_->facts.index, state_->name); }
+  Trace& trace() override { return state_->trace; }
 
  private:
   std::shared_ptr<DeviceState> state_;

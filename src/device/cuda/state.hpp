@@ -79,7 +79,14 @@ struct DeviceState {
   static constexpr std::size_t kLastOps = 8;
   std::array<std::string, kLastOps> last_ops;
   std::size_t ops = 0;
-  std::vector<const char*> ranges;  // entered, not yet left
+  std::vector<TraceRange> ranges;  // entered, not yet left
+
+  Trace trace;
+  /// The trace's clock: this event passed at that many seconds of it, in the trace of that number.
+  OwnedEvent clock;
+  double clock_seconds = 0;
+  std::int64_t clock_of = 0;
+  std::vector<OwnedEvent> idle_events;  // with times, to be used again
 
   /// The first error of host work: what comes after it is skipped.
   std::atomic<bool> failed{false};
@@ -118,8 +125,9 @@ class CudaStream final : public sherd::Stream {
   void synchronize(const sherd::Event& event) override;
   std::unique_ptr<sherd::Recording> record(const std::function<void()>& work) override;
   void start(const sherd::Recording& recording) override;
-  void enter(const char* what) override;
+  void enter(const char* what, std::int64_t bytes) override;
   void leave() override;
+  void mark(const char* what) override;
   const std::string& name() const override { return name_; }
   double seconds_waited() const override { return seconds_waited_; }
 
@@ -127,9 +135,23 @@ class CudaStream final : public sherd::Stream {
   DeviceState& state() const { return *state_; }
   const std::shared_ptr<DeviceState>& shared_state() const { return state_; }
 
+  /// Around one operation, while the trace is on (tracing.cpp).
+  void begin_slice();
+  void end_slice(const char* op);
+
  private:
+  struct TracedOp {
+    std::unique_ptr<TraceSlice> slice;
+    OwnedEvent begin, end;
+    double asked, given;  // host_seconds() when `begin` had been recorded, and when the work had been enqueued
+  };
+
   void check_work(cudaError_t rc) const;
+  void wait_until(cudaEvent_t until);
   void add_waits();
+  void take_slices();
+  void time_slice(TracedOp& op);
+  OwnedEvent recorded_event();
 
   std::shared_ptr<DeviceState> state_;
   std::string name_;
@@ -142,9 +164,20 @@ class CudaStream final : public sherd::Stream {
   std::size_t waits_ = 0;
   bool recording_ = false;
   double seconds_waited_ = 0;
+
+  std::vector<TracedOp> traced_;  // since the last synchronize()
+  OwnedEvent begun_;              // begin_slice() was called
+  double asked_ = 0;              // then
+  OwnedEvent clock_;              // as DeviceState's, of the trace clock_of_, once that one is long ago
+  double clock_seconds_ = 0;
+  std::int64_t clock_of_ = 0;
+  int trace_index_ = -1;  // none yet
 };
 
 CudaStream& stream_of(sherd::Stream& s);
+
+/// The host's clock, for what lies between two of its calls (host_clock.cpp).
+double host_seconds();
 
 /// Ranges of NVTX, which profilers show (ranges.cpp).
 void push_range(const char* what);

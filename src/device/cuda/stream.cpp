@@ -87,7 +87,7 @@ OwnedEvent make_event(unsigned flags) {
 void DeviceState::note(const char* op) {
   std::string& text = last_ops[ops++ % kLastOps];
   text.clear();
-  for (const char* range : ranges) text.append(range).append(" / ");
+  for (const TraceRange& range : ranges) text.append(range.name).append(" / ");
   text.append(op);
 }
 
@@ -132,7 +132,12 @@ void CudaStream::record(sherd::Event& event) {
 }
 
 void CudaStream::wait(const sherd::Event& event, std::source_location) {
-  const cudaEvent_t until = dynamic_cast<const CudaEvent&>(event).event.get();
+  if (state_->trace.on()) begin_slice();
+  wait_until(dynamic_cast<const CudaEvent&>(event).event.get());
+  if (state_->trace.on()) end_slice(times_waits_ ? Trace::kWaitsForCommunication : Trace::kWaitsForComputation);
+}
+
+void CudaStream::wait_until(cudaEvent_t until) {
   if (!times_waits_ || recording_ || waits_ == kTimedWaits) return CUDA_CHECK(cudaStreamWaitEvent(native(), until, 0));
   if (waits_ == around_waits_.size())
     around_waits_.emplace_back(make_event(cudaEventDefault), make_event(cudaEventDefault));
@@ -147,6 +152,7 @@ void CudaStream::synchronize() {
   state_->rethrow();  // what host work or a kernel said of it, rather than CUDA
   check_work(rc);
   add_waits();
+  take_slices();
 }
 
 /// Waits that came before the event are counted by the next synchronize() of everything: they are few in a world of one
@@ -199,8 +205,8 @@ void CudaStream::add_waits() {
   waits_ = 0;
 }
 
-void CudaStream::enter(const char* what) {
-  state_->ranges.push_back(what);
+void CudaStream::enter(const char* what, std::int64_t bytes) {
+  state_->ranges.push_back({what, bytes});
   push_range(what);
 }
 
@@ -223,9 +229,15 @@ Trouble* trouble(sherd::Stream& s) {
   return stream_of(s).state().device_trouble;
 }
 
+void will_run(sherd::Stream& s) {
+  CudaStream& stream = stream_of(s);
+  if (stream.state().trace.on()) stream.begin_slice();
+}
+
 void ran(sherd::Stream& s, const char* op) {
   CudaStream& stream = stream_of(s);
   stream.state().note(op);
+  if (stream.state().trace.on()) stream.end_slice(op);
   if (!stream.state().debug) return;
   const cudaError_t rc = cudaStreamSynchronize(stream.native());
   stream.state().rethrow();
@@ -237,6 +249,7 @@ void enqueue_host(sherd::Stream& s, const char* op, std::function<void()> work) 
   if (!stream.state().host_thread)
     stream.state().host_thread = std::make_unique<HostThread>(stream.state().facts.index);
   auto data = std::make_unique<HostWork>(&stream.state(), std::move(work));
+  will_run(s);
   cuda_check(cudaLaunchHostFunc(stream.native(), &run_host_work, data.get()), op);
   static_cast<void>(data.release());  // run_host_work deletes it
   ran(s, op);

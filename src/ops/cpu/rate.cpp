@@ -1,5 +1,6 @@
-// The rate that this machine's matrix products reach: the denominator of MFU.
+// The rates that this machine's matrix products and copies reach: what MFU and the speed of light are shares of.
 #include <chrono>
+#include <cstring>
 #include <vector>
 
 #include "gemm.hpp"
@@ -24,6 +25,22 @@ double measure_gemm_rate(DType dtype) {
     const auto before = Clock::now();
     gemm.multiply({matrix(0), matrix(1), matrix(2), false, true, 0}, "gemm rate");
     best = std::max(best, kFlops / std::chrono::duration<double>(Clock::now() - before).count());
+  }
+  return best;
+}
+
+double measure_copy_rate() {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::int64_t kBytes = 32 << 20;  // twice: more than the cache that a rank's cores share, as a rule
+  std::vector<std::byte> from(kBytes), to(kBytes);
+  double best = 0;
+  const auto start = Clock::now();
+  while (std::chrono::duration<double>(Clock::now() - start).count() < 0.05 || best == 0) {
+    const auto before = Clock::now();
+    parallel_for(kBytes, 1 << 20, [&](std::int64_t begin, std::int64_t end) {
+      std::memcpy(to.data() + begin, from.data() + begin, static_cast<std::size_t>(end - begin));
+    });
+    best = std::max(best, 2.0 * kBytes / std::chrono::duration<double>(Clock::now() - before).count());
   }
   return best;
 }

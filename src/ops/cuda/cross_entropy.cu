@@ -100,7 +100,7 @@ template <class A, bool kGrad>
 void losses_of(const Ops::CrossEntropy& a, std::int64_t first, std::int64_t rows, double* losses, Stream& s) {
   constexpr int kN = kPackOf<A>;
   const bool fits = packs(a.logits) && (!kGrad || packs(a.dlogits)) && a.w.rows() % kN == 0;
-  launch(s, "linear_cross_entropy", fits ? &loss_kernel<A, kN, kGrad> : &loss_kernel<A, 1, kGrad>,
+  launch(s, "cross_entropy_loss", fits ? &loss_kernel<A, kN, kGrad> : &loss_kernel<A, 1, kGrad>,
          Grid{rows, 1, 1, kThreads}, rows_of<float>(a.logits),
          reinterpret_cast<const std::int32_t*>(a.targets.data) + first, reinterpret_cast<const float*>(a.divisor.data),
          kGrad ? rows_of<A>(a.dlogits) : Rows<A>{}, losses + first, a.w.rows(), first, trouble(s));
@@ -125,7 +125,7 @@ void OpsImpl::linear_cross_entropy(const CrossEntropy& a, Stream& s) {
     gemm_.multiply(chunk.dx, "linear_cross_entropy", s);
     gemm_.multiply(chunk.dw, "linear_cross_entropy", s);
   }
-  launch(s, "linear_cross_entropy", &add_losses_kernel, Grid{1}, static_cast<const double*>(losses), n,
+  launch(s, "cross_entropy_loss", &add_losses_kernel, Grid{1}, static_cast<const double*>(losses), n,
          reinterpret_cast<const float*>(a.divisor.data), reinterpret_cast<float*>(a.loss.data));
 }
 

@@ -293,6 +293,7 @@ class Cudnn final : public CudnnAttention {
     SHERD_CHECK(rc == CUDNN_STATUS_SUCCESS, "cudnnSetStream failed: {}", static_cast<int>(rc));
     std::unordered_map<std::int64_t, void*> at = pointers(call);
     const std::int64_t first = key.documents == 0 ? 0 : workspace_at(key);
+    will_run(s);
     try {
       cudnn_check(plan.graph->execute(handle_, at, slab_.data + first), op);
     } catch (const Error&) {

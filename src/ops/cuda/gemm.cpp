@@ -99,6 +99,7 @@ void Gemm::multiply(const Product& product, const char* op, Stream& s) {
   if (key.k == 0) return multiply_plainly(product, key, op, s);
   const Plan& plan = impl_->plan({key, alignment_of(product)}, product);
   if (!plan.algorithm) return multiply_plainly(product, key, op, s);
+  will_run(s);
   const cublasStatus_t rc = plan.problem.run(impl_->handle, *plan.algorithm, product, impl_->workspace, native(s));
   if (rc != CUBLAS_STATUS_SUCCESS) {
     throw Error(ExitCode::internal, fmt::format("{}: cublasLtMatmul of {} failed: {} (cuBLASLt {})", op, key.text(),

@@ -26,6 +26,7 @@ void launch(sherd::Stream& s, const char* op, void (*kernel)(Params...), const G
   config.blockDim = dim3(narrow<unsigned>(grid.threads));
   config.dynamicSmemBytes = static_cast<std::size_t>(grid.shared);
   config.stream = native(s);
+  will_run(s);
   cuda_check(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...), op);
   ran(s, op);
 }

@@ -108,6 +108,7 @@ void OpsImpl::cast(Tensor from, Tensor to, Stream& s) {
   check_cast(from, to);
   if (from.dtype == to.dtype) {
     if (from.data == to.data || from.bytes() == 0) return;
+    will_run(s);
     CUDA_CHECK(cudaMemcpyAsync(to.data, from.data, from.bytes(), cudaMemcpyDeviceToDevice, native(s)));
     return ran(s, "copy");
   }
@@ -138,6 +139,7 @@ void OpsImpl::scale(Tensor x, Tensor factor, Stream& s) {
 void OpsImpl::upload(std::span<const std::byte> from, Tensor to, Stream& s) {
   check_upload(from, to);
   if (from.empty()) return;
+  will_run(s);
   CUDA_CHECK(cudaMemcpyAsync(to.data, from.data(), from.size(), cudaMemcpyHostToDevice, native(s)));
   ran(s, "upload");
 }
@@ -145,6 +147,7 @@ void OpsImpl::upload(std::span<const std::byte> from, Tensor to, Stream& s) {
 void OpsImpl::download(Tensor from, std::span<std::byte> to, Stream& s) {
   check_download(from, to);
   if (to.empty()) return;
+  will_run(s);
   CUDA_CHECK(cudaMemcpyAsync(to.data(), from.data, to.size(), cudaMemcpyDeviceToHost, native(s)));
   ran(s, "download");
 }

@@ -13,4 +13,8 @@ double measure_gemm_rate(sherd::Device&, DType) {
   throw usage_error("--device cuda: this build has no CUDA kernels; use --device cpu, or leave it out");
 }
 
+double measure_copy_rate(sherd::Device&) {
+  throw usage_error("--device cuda: this build has no CUDA kernels; use --device cpu, or leave it out");
+}
+
 }  // namespace sherd::cuda

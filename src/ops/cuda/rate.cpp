@@ -1,4 +1,4 @@
-// The rate of products: what MFU is a share of.
+// The rates of products and of copies: what MFU and the speed of light are shares of.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -34,6 +34,11 @@ class Mark {
   cudaEvent_t event_ = nullptr;
 };
 
+double median(std::array<double, kRuns> values) {
+  std::sort(values.begin(), values.end());
+  return values[kRuns / 2];
+}
+
 }  // namespace
 
 double measure_gemm_rate(sherd::Device& device, DType dtype) {
@@ -62,8 +67,26 @@ double measure_gemm_rate(sherd::Device& device, DType dtype) {
     stream->synchronize();
     rate = 2.0 * std::pow(static_cast<double>(side), 3) * kProductsPerRun / end.seconds_since(begin);
   }
-  std::sort(rates.begin(), rates.end());
-  return rates[kRuns / 2];
+  return median(rates);
+}
+
+double measure_copy_rate(sherd::Device& device) {
+  // Longer than any cache; shorter where other ranks have the memory.
+  constexpr std::int64_t kBytes = std::int64_t{256} << 20, kFewBytes = std::int64_t{64} << 20;
+  const std::int64_t bytes = memory_of(device).free > 16 * kBytes ? kBytes : kFewBytes;
+  Arena arena = device.arena("copies, measured", static_cast<std::size_t>(2 * bytes) + 4096);
+  const auto stream = device.stream("rate", StreamKind::compute);
+  const Tensor from = arena.take(DType::f32, {bytes / 4}), to = arena.take(DType::f32, {bytes / 4});
+  std::array<double, kRuns> rates{};
+  Mark begin, end;
+  for (double& rate : rates) {
+    begin.set(*stream);
+    CUDA_CHECK(cudaMemcpyAsync(to.data, from.data, to.bytes(), cudaMemcpyDeviceToDevice, native(*stream)));
+    end.set(*stream);
+    stream->synchronize();
+    rate = 2.0 * static_cast<double>(bytes) / end.seconds_since(begin);
+  }
+  return median(rates);
 }
 
 }  // namespace sherd::cuda

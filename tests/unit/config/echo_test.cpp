@@ -1,5 +1,6 @@
 #include "sherd/config/echo.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "sherd/config/fields.hpp"
@@ -21,7 +22,7 @@ TrainConfig all_changed() {
     if (auto* const* s = std::get_if<std::string*>(&field.target)) {
       **s = field.choices.empty() ? "a \"b\" \\ \n" + field.name : other_choice(field);
     } else if (auto* const* i = std::get_if<std::int64_t*>(&field.target)) {
-      **i = n++;
+      **i = std::min(n++, static_cast<std::int64_t>(field.range.most));
     } else if (auto* const* d = std::get_if<double*>(&field.target)) {
       **d = x += 1.0 / 3 / 64;
     } else {

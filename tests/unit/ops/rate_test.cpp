@@ -15,5 +15,12 @@ TEST(GemmRate, IsARate) {
   }
 }
 
+TEST(CopyRate, IsARate) {
+  set_threads(2);
+  const double rate = measure_copy_rate();
+  EXPECT_GT(rate, 1e8);
+  EXPECT_LT(rate, 1e13);
+}
+
 }  // namespace
 }  // namespace sherd::cpu

@@ -49,6 +49,70 @@ TEST(TrainingPlan, CountsProductsAndAttention) {
   EXPECT_LT(twice.activation_bytes, plan.activation_bytes / 4);
 }
 
+/// Two blocks of width 8 with two heads of 4, one of them for keys; 3 x 10 tokens twice a step.
+TrainingPlan small_plan(DType dtype, Recompute recompute) {
+  ModelConfig c;
+  c.vocab_size = 12;
+  c.hidden_size = 8;
+  c.intermediate_size = 16;
+  c.layers = 2;
+  c.heads = 2;
+  c.kv_heads = 1;
+  c.head_dim = 4;
+  RigOptions options;
+  options.shard.param_dtype = dtype;
+  options.step.act = dtype;
+  options.step.batch = 3;
+  options.step.length = 10;
+  options.step.accumulation = 2;
+  options.step.loss_chunk = 7;
+  options.step.recompute = recompute;
+  return plan_training(c, options, [](Arena& a) { return Mesh::planned(NodeMap::even(1, 1), {}, a); });
+}
+
+TEST(TrainingPlan, CountsTheBytesOfAllOtherOperations) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const StepWork work = small_plan(dtype, {Recompute::Mode::none, 1}).ops.work;
+    const double e = dtype == DType::f32 ? 4 : 2;  // bytes of an activation or a parameter
+    const double A = 2, L = 2;                     // micro-batches, blocks
+    const double N = 30, C = 8, F = 16, V = 12, T = 10;
+    const double heads = 3 * 4, f32 = 4;  // columns of queries and keys
+    const auto bytes = [&](const char* op) { return work.contains(op) ? work.find(op)->second.bytes : -1; };
+    const auto calls = [&](const char* op) { return work.contains(op) ? work.find(op)->second.calls : -1; };
+    EXPECT_EQ(bytes("embedding"), A * (4 * N + 2 * N * C * e));
+    EXPECT_EQ(bytes("embedding_grad"), A * (4 * N + N * C * e + 2 * V * C * f32));  // 12 tokens, fewer than 30
+    EXPECT_EQ(bytes("rmsnorm"), A * (2 * N * C * e + C * e + N * f32));             // of the first block
+    EXPECT_EQ(bytes("rmsnorm_residual"), A * 2 * L * (4 * N * C * e + C * e + N * f32));
+    EXPECT_EQ(calls("rmsnorm_grad"), A * (2 * L + 1));
+    const double gain_grads = 1 + 2;  // the first micro-batch writes the gains' gradients, the second adds to them
+    EXPECT_EQ(bytes("rmsnorm_grad"), (2 * L + 1) * (A * (4 * N * C * e + C * e + N * f32) + gain_grads * C * f32));
+    EXPECT_EQ(bytes("rope"), A * L * (2 * N * heads * e + 4 * N + T * 4 * f32));
+    EXPECT_EQ(bytes("rope_inverse"), bytes("rope"));
+    EXPECT_EQ(bytes("swiglu"), A * L * 3 * N * F * e);
+    EXPECT_EQ(bytes("swiglu_grad"), A * L * 5 * N * F * e);
+    EXPECT_EQ(bytes("cross_entropy_loss"), A * (N * V * (f32 + e) + 4 * N));
+    const double block = C * C * 2 + C * (2 * 1 * 4) + 3 * C * F + 2 * C, parameters = 2 * V * C + C + L * block;
+    EXPECT_EQ(bytes("adamw"), parameters * (6 * f32 + f32 + (dtype == DType::f32 ? 0 : e)));
+    EXPECT_GE(bytes("squared_norm"), parameters * f32);  // with padding
+    EXPECT_EQ(bytes("download"), 3 * f32);
+    EXPECT_EQ(bytes("linear"), 0);
+    EXPECT_EQ(calls("linear"), A * L * 4);
+    EXPECT_EQ(calls("linear_cross_entropy"), A * 3 * 5);  // chunks of 7 rows
+    for (const auto& [op, one] : work) EXPECT_NE(kind_of(op), OpKind::other) << op;
+  }
+}
+
+TEST(TrainingPlan, CountsByOperationWhatItCountsInAll) {
+  const PlannedOps ops = small_plan(DType::bf16, {Recompute::Mode::selective, 1}).ops;
+  EXPECT_DOUBLE_EQ(total(ops.work).flops, ops.product_flops + ops.attention_flops);
+  EXPECT_EQ(total(ops.work).calls, ops.calls);
+  EXPECT_EQ(ops.work.find("attention")->second.flops + ops.work.find("attention_grad")->second.flops,
+            ops.attention_flops);
+  const StepWork none = small_plan(DType::bf16, {Recompute::Mode::none, 1}).ops.work;
+  EXPECT_EQ(total(ops.work).flops, total(none).flops);  // selective recomputes norms and SwiGLU
+  EXPECT_EQ(ops.work.find("swiglu")->second.bytes, 2 * none.find("swiglu")->second.bytes);
+}
+
 TEST(TrainingPlan, HoldsEighteenBytesAParameterOverTheShardGroup) {
   const auto persistent = [](const std::string& strategy, int ranks, int nodes) {
     return static_cast<double>(plan_of(strategy, ranks, nodes).persistent_bytes);

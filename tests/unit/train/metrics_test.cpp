@@ -22,6 +22,7 @@ StepReport some_report() {
   r.seconds = 0.5;
   r.tokens_per_second = 8192.4;
   r.mfu = 0.4123;
+  r.speed_of_light = 0.5567;
   r.memory_gib = 0.519;
   r.data_wait_seconds = 0.001;
   r.comm_wait_seconds = 0.116;
@@ -45,7 +46,8 @@ TEST(ClockText, HasHoursOnlyWhenThereAreSome) {
 
 TEST(LogLine, TellsAStepInOneLine) {
   EXPECT_EQ(log_line(some_report()),
-            "step 12/200  loss 3.2140  lr 1.25e-04  norm 1.235  8192 tok/s  MFU 41.2%  mem 0.52 GiB  data 0.00 s  comm "
+            "step 12/200  loss 3.2140  lr 1.25e-04  norm 1.235  8192 tok/s  MFU 41.2%  SOL 55.7%  mem 0.52 GiB  data "
+            "0.00 s  comm "
             "0.12 s  left 2:31");
 }
 
@@ -63,11 +65,12 @@ TEST(JsonLine, HoldsEveryNumber) {
   EXPECT_EQ(root.at("seconds").number(), 0.5);
   EXPECT_EQ(root.at("tokens_per_second").number(), 8192.4);
   EXPECT_EQ(root.at("mfu").number(), 0.4123);
+  EXPECT_EQ(root.at("speed_of_light").number(), 0.5567);
   EXPECT_EQ(root.at("memory_gib").number(), 0.519);
   EXPECT_EQ(root.at("data_wait_seconds").number(), 0.001);
   EXPECT_EQ(root.at("comm_wait_seconds").number(), 0.116);
   EXPECT_EQ(root.at("seconds_left").number(), 151);
-  EXPECT_EQ(root.size(), 14u);
+  EXPECT_EQ(root.size(), 15u);
 }
 
 TEST(JsonLine, CountsBytesByAxisAndCollective) {

@@ -70,6 +70,7 @@ class Device final : public sherd::Device {
   Arena arena(std::string name, std::size_t bytes) override;
   HostMemory host_memory(std::size_t bytes) override;
   std::string describe() const override;
+  Trace& trace() override;
   const Options& options() const;
 
   /// Declares what the host itself reads or writes now (staging buffers); checked like an item of work.

@@ -34,6 +34,9 @@ cudaStream_t native(sherd::Stream& s);
 const DeviceFacts& facts(sherd::Stream& s);
 Trouble* trouble(sherd::Stream& s);
 
+/// Called before the work of an op is enqueued, if ran() is called after it: a trace has the time between.
+void will_run(sherd::Stream& s);
+
 /// Called once per op, after its work has been enqueued: names it in the errors of work that fails later. With
 /// --debug it waits for the work, so that the error comes here. `op` is a string literal.
 void ran(sherd::Stream& s, const char* op);

@@ -21,5 +21,7 @@ std::int64_t attention_slab_bytes(std::int64_t batch, std::int64_t length, Heads
 /// The rate that this device's products reach now, in FLOP/s: the MFU denominator. Takes device memory while it
 /// measures. Usage error in a build without CUDA.
 double measure_gemm_rate(sherd::Device& device, DType dtype);
+/// The rate at which the device's memory is copied now, in bytes/s, each byte read and each written counted. As above.
+double measure_copy_rate(sherd::Device& device);
 
 }  // namespace sherd::cuda
