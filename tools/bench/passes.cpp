@@ -36,7 +36,10 @@ Passes::Passes(Rig& rig, Device& device, const std::vector<HostBatch>& batches)
 void Passes::enqueue(std::int64_t number) {
   rig_.ops().fill(loss_, 0, rig_.compute());
   rig_.model().begin_step(number, std::ssize(batches_), {});  // there is no update
-  for (const DeviceBatch& batch : batches_) rig_.step().pass().train(batch, loss_, divisor_);
+  for (const DeviceBatch& batch : batches_) {
+    rig_.model().begin_micro_batch();
+    rig_.step().pass().train(batch, loss_, divisor_);
+  }
   rig_.model().finish_backward();
 }
 

@@ -193,10 +193,10 @@ class Bench {
     const std::string device = machine_.device->describe();
     const bool hopper = device.find("H100") != std::string::npos || device.find("H200") != std::string::npos;
     std::string rounds;
-    for (const double s : seconds) rounds += fmt::format("{}{:.1f}", rounds.empty() ? "" : ",", tokens / s);
+    for (const double s : seconds) rounds += fmt::format("{}{:.7g}", rounds.empty() ? "" : ",", tokens / s);
     return fmt::format(
                R"({{"bench":"train","mode":"{}","ranks":{},"threads":{},"dtype":"{}","parameters":{},)"
-               R"("tokens_per_second":{:.1f},"rounds":[{}],"seconds_per_step":{:.6f},"tokens_per_step":{},"loss":{:.5f},)",
+               R"("tokens_per_second":{:.7g},"rounds":[{}],"seconds_per_step":{:.6f},"tokens_per_step":{},"loss":{:.5f},)",
                s_.mode, mpi_.size(), machine_.threads, s_.train.dtype, model_.parameters(), tokens / took, rounds, took,
                tokens, loss) +
            fmt::format(
