@@ -126,7 +126,8 @@ TEST(Projection, ABlocksGradientsInEightBitsAreThoseInBf16WithinRounding) {
                kBound);
 }
 
-/// To the byte, law 3: codes of dy in both layouts, then of x or of w, whichever is larger, and a line per scale.
+/// To the byte, law 3: codes of dy in both layouts, then of x or of w, whichever is larger; a scale of 4 bytes after
+/// each, and what follows at the next multiple of 256.
 TEST(Projection, TakesTheMemoryOfItsCodes) {
   Block block;
   const LlamaContext ctx = block.context(true);
@@ -138,8 +139,7 @@ TEST(Projection, TakesTheMemoryOfItsCodes) {
     run();
     return static_cast<std::int64_t>(block.arena().high_water() - before);
   };
-  constexpr std::int64_t kScale = 256;  // but for the last one, which nothing follows
-  EXPECT_EQ(taken([&] { project(ctx, x, w, y); }), N * I + O * I + kScale + 4);
+  EXPECT_EQ(taken([&] { project(ctx, x, w, y); }), N * I + O * I + 256 + 4);
   EXPECT_EQ(taken([&] { project_backward(ctx, y, x, w, dx, dw, 0); }) + N * I + O * I,
             2 * N * O + std::max(N * I, O * I));
 }

@@ -82,7 +82,7 @@ TEST(GemmTable, DamageNamesTheLine) {
   EXPECT_NE(with("123.45", "nan").find("line 3"), std::string::npos);
   EXPECT_NE(with("89abcdef", "89abcdeg").find("hexadecimal"), std::string::npos);
   EXPECT_NE(with("89abcdef", "89abcdef ").find("too long"), std::string::npos);
-  EXPECT_NE(with("end 2", "end 3").find("number of lines"), std::string::npos);
+  EXPECT_NE(with("end 4", "end 5").find("number of lines"), std::string::npos);
   for (std::size_t cut = text.find('\n') + 1; cut < text.size() - 1; cut += 3)
     EXPECT_FALSE(error_of(text.substr(0, cut)).empty()) << cut;
   EXPECT_NE(error_of(std::string(5 << 20, 'x')).find("bytes"), std::string::npos);
