@@ -59,6 +59,12 @@ class Programs(unittest.TestCase):
         self.assertEqual(row["settings"]["gradient-accumulation-steps"], "2")
         self.assertNotIn("seed", row["settings"])
 
+    def test_the_idle_share_is_that_of_traced_steps(self):
+        self.assertIsNone(self.train("--rounds", "1")["idle_share"])
+        full = self.train("--rounds", "1", "--profile", "2")["idle_share"]
+        dry = self.train("--rounds", "1", "--profile", "2", CUDA_HOST_MICROSECONDS=4000)["idle_share"]
+        self.assertTrue(0 <= full < 0.01 < 0.5 < dry < 1, (full, dry))
+
     def test_the_datasheet_is_that_of_the_device(self):
         row = self.train("--rounds", "1", CUDA_NAME="NVIDIA H100 80GB HBM3")
         expected = FLOPS * row["tokens_per_second"] / 989e12

@@ -5,6 +5,7 @@
 //   --mode forward-backward  its micro-batches alone: neither norm nor clipping nor optimizer
 //   --mode compute           the step with communicators that send nothing
 //   --mode communication     the step with ops that compute nothing
+//   --profile N              with mode whole: also "idle_share", of N steps that are traced
 //   --mode overlap           all three in turn: exposed communication = (whole - compute) / communication, by rounds
 //
 // Every setting of `sherd train` has its own name (--model takes a config.json). A round is --steps steps between two
@@ -26,6 +27,7 @@
 #include "sherd/file/json.hpp"
 #include "sherd/ops/backend.hpp"
 #include "sherd/train/algorithms.hpp"
+#include "sherd/train/step_profile.hpp"
 #include "train_settings.hpp"
 
 namespace sherd::bench {
@@ -158,6 +160,30 @@ class Bench {
     }
   }
 
+  /// The share of --profile N traced steps in which the compute stream had nothing to do. They run without recordings
+  /// (CUDA graphs), whose operations no trace sees, and with events around every operation.
+  double traced_idle(Rig& rig, std::int64_t number) {
+    Trace& trace = machine_.device->trace();
+    TrainStep& step = rig.step();
+    const std::int64_t end = number + s_.train.profile;
+    step.use_recordings(false);
+    rig.synchronize();
+    trace.start(StepProfile::kMostSlices);
+    while (number < end || step.under_way() > 0) {
+      const std::size_t ahead = step.runs_ahead() ? TrainStep::kAhead : 1;
+      while (number < end && step.under_way() < ahead) {
+        trace.set_step(number + 1);
+        rig.compute().mark(kStepBegins);
+        step.enqueue(number++, batches_, s_.train.learning_rate);
+        rig.compute().mark(kStepEnds);
+      }
+      step.finish();
+    }
+    rig.synchronize();
+    trace.pause();
+    return shares_of(read_profile(trace.take(), trace.streams()).steps).idle;
+  }
+
   void run_mode() {
     const double gemm_rate =
         app::mean_rates(machine_, options_.shard.param_dtype, *host_).flops * static_cast<double>(mpi_.size());
@@ -180,6 +206,7 @@ class Bench {
     if (passes) loss = passes->loss();
     std::map<std::string, double> profile = this->profile();
     for (auto& [label, value] : profile) value -= before.contains(label) ? before.at(label) : 0;
+    if (s_.mode == "whole" && s_.train.profile > 0) idle_ = traced_idle(*rig, number);
     if (mpi_.rank() == 0) fmt::print("{}\n", report(seconds, gemm_rate, loss, profile));
   }
 
@@ -207,10 +234,10 @@ class Bench {
                ranks * flops / took / gemm_rate) +
            fmt::format(
                R"("persistent_bytes":{},"activation_bytes":{},"documents_per_row":{},"valid_targets":{},"device":{},)"
-               R"("cuda":{},"algorithms":{},"settings":{}{}}})",
+               R"("cuda":{},"algorithms":{},"settings":{},"idle_share":{}{}}})",
                plan_.persistent_bytes, plan_.activation_bytes, most_documents(batches_), valid_targets(),
                json_quote(device), json_quote(cuda::version()), headers_of(algorithms_), changed_settings(s_),
-               shares(profile));
+               idle_ < 0 ? "null" : fmt::format("{:.5f}", idle_), shares(profile));
   }
   std::int64_t valid_targets() const {
     std::int64_t valid = 0;
@@ -258,6 +285,7 @@ class Bench {
   const TrainingPlan plan_;
   const std::vector<HostBatch> batches_;
   PlannedOps ignored_;
+  double idle_ = -1;        // none was asked for
   std::string algorithms_;  // what the first rig chose, for those after it
 };
 
