@@ -21,6 +21,13 @@ void take_time(double microseconds);
 void host_takes(double microseconds);
 double host_microseconds();
 
+/// An environment variable's number.
+long environment(const char* name, long otherwise);
+/// Device memory is behind this key; only streams' threads may touch it. -1 where the processor has none.
+int device_key();
+std::size_t device_bytes();
+std::uint64_t kernels_launched();
+
 constexpr std::size_t kSharedBytes = 227 << 10;  // the most that a block may have: sm_90's
 
 }  // namespace emulation

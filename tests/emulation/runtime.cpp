@@ -37,30 +37,14 @@ void catch_up(std::atomic<double>& clock, double with) {
 /// Once a kernel has failed everything fails, as on a device.
 std::atomic<int> sticky{cudaSuccess};
 std::atomic<std::uint64_t> launches{0};
+using emulation::device_key, emulation::environment;
 
-std::mutex memory_mutex;
-std::map<void*, std::size_t> allocations;
-std::size_t allocated = 0;
-
+std::mutex asked_mutex;
 std::map<const void*, std::size_t> asked;  // dynamic shared memory, by kernel
 std::size_t shared_asked(const void* kernel) {
-  const std::lock_guard lock(memory_mutex);
+  const std::lock_guard lock(asked_mutex);
   const auto found = asked.find(kernel);
   return found == asked.end() ? 0 : found->second;
-}
-
-long environment(const char* name, long otherwise) {
-  const char* text = std::getenv(name);
-  return text ? std::atol(text) : otherwise;
-}
-std::size_t capacity() {
-  return static_cast<std::size_t>(environment("EMULATED_CUDA_BYTES", 2l << 30));
-}
-
-/// Device memory is behind this key; only streams' threads may touch it. -1 where the processor has none.
-int device_key() {
-  static const int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
-  return key;
 }
 
 }  // namespace
@@ -155,6 +139,10 @@ double emulation::kernel_microseconds() {
   return each;
 }
 
+std::uint64_t emulation::kernels_launched() {
+  return launches.load();
+}
+
 void emulation::take_time(double microseconds) {
   stream_clock += microseconds;
 }
@@ -228,7 +216,7 @@ cudaError_t cudaInitDevice(int, unsigned, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int bytes) {
-  const std::lock_guard lock(memory_mutex);
+  const std::lock_guard lock(asked_mutex);
   asked[kernel] = static_cast<std::size_t>(bytes);
   return cudaSuccess;
 }
@@ -244,7 +232,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   p->major = static_cast<int>(capability / 10);
   p->minor = static_cast<int>(capability % 10);
   p->multiProcessorCount = 4;
-  p->totalGlobalMem = capacity();
+  p->totalGlobalMem = emulation::device_bytes();
   p->sharedMemPerBlockOptin = emulation::kSharedBytes;
   return cudaSuccess;
 }
@@ -262,49 +250,6 @@ cudaError_t cudaDriverGetVersion(int* v) {
 }
 cudaError_t cudaRuntimeGetVersion(int* v) {
   *v = 13000;
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  const std::lock_guard lock(memory_mutex);
-  *total = capacity();
-  const bool works = launches.load() > 0;  // EMULATED_CUDA_LIBRARY_BYTES: what libraries take once they run
-  *free =
-      capacity() - allocated - (works ? static_cast<std::size_t>(environment("EMULATED_CUDA_LIBRARY_BYTES", 0)) : 0);
-  return cudaSuccess;
-}
-cudaError_t cudaMalloc(void** out, std::size_t bytes) {
-  const std::lock_guard lock(memory_mutex);
-  const std::size_t length = (bytes + 4095) / 4096 * 4096;
-  if (allocated + length > capacity()) return cudaErrorMemoryAllocation;
-  void* data =
-      mmap(nullptr, std::max<std::size_t>(length, 4096), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) return cudaErrorMemoryAllocation;
-  if (device_key() >= 0) pkey_mprotect(data, length, PROT_READ | PROT_WRITE, device_key());
-  allocations[data] = length;
-  allocated += length;
-  *out = data;
-  return cudaSuccess;
-}
-cudaError_t cudaFree(void* data) {
-  const std::lock_guard lock(memory_mutex);
-  const auto found = allocations.find(data);
-  if (found == allocations.end()) return data == nullptr ? cudaSuccess : cudaErrorInvalidValue;
-  munmap(data, found->second);
-  allocated -= found->second;
-  allocations.erase(found);
-  return cudaSuccess;
-}
-cudaError_t cudaHostAlloc(void** out, std::size_t bytes, unsigned) {
-  *out = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-  return *out ? cudaSuccess : cudaErrorMemoryAllocation;
-}
-cudaError_t cudaFreeHost(void* data) {
-  std::free(data);
-  return cudaSuccess;
-}
-cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
-  *device = host;
   return cudaSuccess;
 }
 
