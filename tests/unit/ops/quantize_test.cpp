@@ -33,7 +33,8 @@ struct Quantized {
   double factor() const { return values_of(scale)[0]; }
   Values values() const {
     Values out = values_of(codes);
-    for (double& v : out) v *= factor();
+    const double times = factor();
+    for (double& v : out) v *= times;
     return out;
   }
 };
