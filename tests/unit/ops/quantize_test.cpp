@@ -33,8 +33,8 @@ struct Quantized {
   double factor() const { return values_of(scale)[0]; }
   Values values() const {
     Values out = values_of(codes);
-    const double times = factor();
-    for (double& v : out) v *= times;
+    const double once = factor();  // it is read from the device
+    for (double& v : out) v *= once;
     return out;
   }
 };
