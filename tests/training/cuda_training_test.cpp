@@ -49,6 +49,8 @@ TEST(CudaTraining, FollowsTheCpusLossesInBf16) {
          session().size(), worst);
 }
 
+/// Another order of sums takes an element to another bf16, and that one now and then to another code, an eighth of it
+/// away: the bounds are wider than in bf16. (Codes and products by themselves are equal, in emulated_ops_test.)
 TEST(CudaTraining, FollowsTheCpusLossesInFp8) {
   RunSpec spec;
   spec.aligned = true;
@@ -58,13 +60,14 @@ TEST(CudaTraining, FollowsTheCpusLossesInFp8) {
   spec.fp8 = true;
   spec.steps = 10;
   spec.layers = 2;
-  const RunResult ours = run_training(on("cuda", spec));
+  const RunResult ours = run_training(on("cuda", spec)), theirs = run_training(on("cpu", spec));
   EXPECT_GT(ours.plan.ops.f8_flops, 0);
   EXPECT_EQ(ours.activation_bytes, ours.plan.activation_bytes);
-  const double worst = distance(ours, run_training(on("cpu", spec)));
-  EXPECT_LT(worst, 2e-2);
-  figure("cuda training, fp8, {} ranks: losses of 10 steps differ from the CPU's by {:.2g}, at most 2e-2",
-         session().size(), worst);
+  const double first = std::abs(ours.losses[0] / theirs.losses[0] - 1), worst = distance(ours, theirs);
+  EXPECT_LT(first, 1e-2);
+  EXPECT_LT(worst, 5e-2);
+  figure("cuda training, fp8, {} ranks: the first loss differs from the CPU's by {:.2g}, those of 10 steps by {:.2g}",
+         session().size(), first, worst);
 }
 
 /// Other shardings and checkpointing modes, each against one rank.
