@@ -42,6 +42,7 @@ suites_of() {
 
 make_plan() {
   local tests name labels words tool suite suites
+  local reduced=(--master-weights split --moments-dtype 8bit --gradients-dtype bf16)
   tests=$(gpu_tests)
   if [ -z "$tests" ]; then
     [ -z "$device" ] || die "there are no GPU tests in ${bundle:+$root}$build: it was built without CUDA"
@@ -51,6 +52,11 @@ make_plan() {
   plan train.cpu.bf16 check_train cpu.bf16 - - 1 cpu bf16 50
   plan train.cuda.bf16 check_train cuda.bf16 cpu.bf16 2e-2 1 cuda bf16 50
   plan train.cuda.attention check_train cuda.attention cpu.bf16 2e-2 1 cuda bf16 50 --attention auto
+  plan train.cuda.enqueued check_train cuda.enqueued cuda.bf16 0 1 cuda bf16 50 --no-cuda-graphs
+  plan train.cpu.small check_train cpu.small - - 1 cpu bf16 50 "${reduced[@]}"
+  plan train.cuda.small check_train cuda.small cpu.small 5e-2 1 cuda bf16 50 "${reduced[@]}"
+  plan train.cpu.fp8 check_train cpu.fp8 - - 1 cpu bf16 50 --fp8
+  plan train.cuda.fp8 check_train cuda.fp8 cpu.fp8 5e-2 1 cuda bf16 50 --fp8
   plan ranks.1 check_train ranks.1 - - 1 cuda fp32 20
   plan ranks.2 check_train ranks.2 ranks.1 1e-5 2 cuda fp32 20
   plan ranks.4 check_train ranks.4 ranks.1 1e-5 4 cuda fp32 20

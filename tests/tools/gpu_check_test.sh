@@ -138,7 +138,7 @@ settings=(FAKE=slow BUDGET_SECONDS=31)  # with less than 20 s no check is begun
 check --bundle bundle
 expect "time is up: exit 75" is $code 75
 expect "time is up: what is left is named" says '^gpu_check: left: test.cuda_ranks.ranks2 test.golden_cuda_test train.cpu.bf16 .*racecheck'
-expect "time is up: the first check is kept" is "$(json 'c["test.cuda_test"]["status"], r["passed"], r["left"]')" "('pass', 1, 12)"
+expect "time is up: the first check is kept" is "$(json 'c["test.cuda_test"]["status"], r["passed"], r["left"]')" "('pass', 1, 17)"
 settings=(FAKE=)
 check --bundle bundle
 expect "called again: exit 0" is $code 0
@@ -197,7 +197,7 @@ cp "$work/bundle/tests/cuda_test" "$work/build/cuda_test"
 printf 'add_test(%s %s)\nset_tests_properties(%s PROPERTIES LABELS "%s")\n' cuda_test "$work/build/cuda_test" cuda_test gpu \
   ops_test "$work/build/none" ops_test other >"$work/build/CTestTestfile.cmake"
 check --build build
-expect "a build: exit 0" is "$code $(json 'r["program"], r["passed"]')" "0 ('build', 11)"
+expect "a build: exit 0" is "$code $(json 'r["program"], r["passed"]')" "0 ('build', 16)"
 expect "a build: tests by ctest" grep -q '100% tests passed' "$work/out/logs/test.cuda_test.log"
 expect "a build: their figures" is "$(json 'c["test.cuda_test"]["figure"], c["test.cuda_test"]["figures"]')" \
   "(3, ['gemm within 3.0e-06'])"
