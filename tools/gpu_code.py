@@ -20,7 +20,8 @@ import shutil
 import subprocess
 import sys
 
-BOUND_BY_MEMORY = {"adamw", "attention_delta", "cross_entropy", "embedding", "memory", "rmsnorm", "rope", "swiglu"}
+BOUND_BY_MEMORY = {"adamw", "adamw_8bit", "attention_delta", "cross_entropy", "embedding", "gradient_norm", "memory", "quantize",
+                   "rmsnorm", "rope", "swiglu"}
 COLUMNS = ["file", "kernel", "arch", "registers", "warps", "stack", "shared", "loads", "stores", "calls", "per_16_bytes"]
 INSTRUCTION = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)([^;]*);")
 

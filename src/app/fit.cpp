@@ -34,7 +34,7 @@ struct Change {
 
 /// Changes that leave the batch of a step as it is, each on top of those before it: first what costs neither time nor
 /// digits, then time, then digits.
-std::vector<Change> changes(Change c) {
+std::vector<Change> changes(Change c, bool alone) {
   std::vector<Change> all;
   const auto add = [&] { all.push_back(c); };
   if (c.config.prefetch > 1) {
@@ -61,7 +61,7 @@ std::vector<Change> changes(Change c) {
     add();
   }
   const std::string before_batch = c.flags;
-  for (std::int64_t& batch = c.config.batch_size_per_device; batch > 1;) {
+  for (std::int64_t& batch = c.config.batch_size_per_device; batch > 1 && !c.config.optimizer_in_backward;) {
     const std::int64_t smaller = batch % 2 == 0 ? batch / 2 : 1;
     c.config.gradient_accumulation_steps *= batch / smaller;
     batch = smaller;
@@ -73,6 +73,11 @@ std::vector<Change> changes(Change c) {
     c.flags += c.config.shard_size == 0 ? " --sharding full" : " --sharding full --shard-size 0";
     c.config.sharding = "full";
     c.config.shard_size = 0;
+    add();
+  }
+  if (alone && c.config.gradients_dtype == "fp32" && c.config.dtype == "bf16" && !c.config.optimizer_in_backward) {
+    c.config.gradients_dtype = "bf16";
+    c.flags += " --gradients-dtype bf16";
     add();
   }
   const std::string before_moments = c.flags;
@@ -93,13 +98,16 @@ MeshOptions mesh_options(const TrainConfig& config, const DeviceShares& shares) 
 
 std::string nearest_fit(const TrainConfig& config, const ModelConfig& model, const NodeMap& nodes, std::int64_t bytes,
                         std::int64_t bytes_alone) {
-  Change last{config, ""};
-  for (Change& change : changes(last)) {
+  for (const Change& change : changes({config, ""}, nodes.ranks() == 1))
     if (planned_bytes(change.config, model, nodes) <= bytes) return change.flags.substr(1);
-    last = std::move(change);
-  }
   if (bytes_alone > bytes && planned_bytes(config, model, nodes) <= bytes_alone) return "a GPU for each rank";
-  for (int times = 1; times <= kMostTimesTheRanks; times *= 2) {
+  Change last{config, ""};  // what several ranks can do: they keep gradients in fp32
+  if (config.gradients_dtype == "bf16") {
+    last.config.gradients_dtype = "fp32";
+    last.flags = " --gradients-dtype fp32";
+  }
+  for (Change& change : changes(last, false)) last = std::move(change);
+  for (int times = nodes.ranks() == 1 ? 2 : 1; times <= kMostTimesTheRanks; times *= 2) {
     const NodeMap more = NodeMap::even(nodes.ranks() * times, 1);  // sharded over all, wherever they are
     if (planned_bytes(last.config, model, more) > bytes_alone) continue;
     return fmt::format("{} ranks with such a GPU each{}{}", more.ranks(), last.flags.empty() ? "" : ", and",
@@ -136,7 +144,8 @@ void report_runtime(const TrainingPlan& plan, const Machine& machine, int rank) 
   const std::int64_t runtime = taken - narrow<std::int64_t>(plan.bytes());
   const std::int64_t allowance = backend_of(machine.kind).runtime_bytes;
   log::info(
-      "GPU memory after a step: {} bytes of arena per rank, and {:.1f} MiB beside it, of {:.0f} MiB allowed; before, "
+      "GPU memory after two steps: {} bytes of arena per rank, and {:.1f} MiB beside it, of {:.0f} MiB allowed; "
+      "before, "
       "contexts and other programs had {:.1f} MiB of the device",
       plan.bytes(), mib(std::max<std::int64_t>(0, runtime)), mib(allowance), mib(before.total - before.free));
   if (runtime > allowance) {

@@ -244,9 +244,9 @@ void apply_preset(TrainConfig& c, std::string_view preset) {
 
 std::vector<std::string> changed_from_preset(const TrainConfig& config) {
   static const std::set<std::string> arithmetic = {
-      "total-batch-size", "max-seq-length", "packing",       "learning-rate",   "adam-beta1",
-      "adam-beta2",       "adam-eps",       "weight-decay",  "max-grad-norm",   "lr-schedule",
-      "warmup-ratio",     "min-lr-ratio",   "moments-dtype", "gradients-dtype", "fp8"};
+      "total-batch-size", "max-seq-length",  "packing",       "learning-rate", "adam-beta1",   "adam-beta2",
+      "adam-eps",         "weight-decay",    "max-grad-norm", "lr-schedule",   "warmup-ratio", "min-lr-ratio",
+      "moments-dtype",    "gradients-dtype", "fp8",           "master-weights"};
   if (config.preset != "demo-compat") return {};
   TrainConfig preset, own = config;
   apply_preset(preset, config.preset);

@@ -39,8 +39,9 @@ Stored stored(const UnitState& unit, ParamState state) {
   return {};
 }
 
-/// Values between files, which hold f32, and states on the device, which may hold less: those are widened exactly when
-/// they are saved, and rounded to nearest when they are loaded, which gives back what they were to the bit.
+/// Values between files, which hold f32, and states on the device, which may hold less: those are widened when they are
+/// saved (exactly, but that a scale times an 8-bit code rounds in f32), and rounded to nearest when they are loaded,
+/// which gives back what they were to the bit.
 class Transfer {
  public:
   explicit Transfer(Rig& rig) : rig_(rig) {}
@@ -138,7 +139,9 @@ class Transfer {
     }
     for (std::size_t i = 0; i < values.size(); ++i) {
       const float scale = scale_at(to, first, i);
-      const std::uint32_t code = scale > 0 ? encode_moment(std::abs(values[i]) / scale, to.top, kNearest) : 0;
+      const float fraction = scale > 0 ? std::abs(values[i]) / scale : 0.0f;
+      const std::uint32_t code =
+          to.top == kTopOfV ? encode_second_moment(fraction, kNearest) : encode_moment(fraction, to.top, kNearest);
       codes_[i] = static_cast<std::uint8_t>(values[i] < 0 ? code | kSignOfM : code);
     }
     write(std::span(scales_), scales);

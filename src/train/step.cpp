@@ -57,6 +57,15 @@ TrainStep::TrainStep(StepContext context, const ModelConfig& config, StepOptions
     s = {context.device.host_memory(narrow<std::size_t>(words) * 4), context.device.event("step done")};
 }
 
+/// With peers the streams end by themselves: they may wait for some who do not come.
+TrainStep::~TrainStep() {
+  if (under_way_.empty() || !runs_ahead()) return;
+  try {
+    context_.compute.synchronize();
+  } catch (...) {  // it is told by the exception on whose way this is, or does not matter any more
+  }
+}
+
 /// Words `first` to first + count - 1 after the batches.
 template <class T>
 std::span<T> TrainStep::staged(const Staging& s, std::int64_t first, std::int64_t count) const {

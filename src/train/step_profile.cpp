@@ -36,8 +36,9 @@ StepProfile::StepProfile(const TrainConfig& config, std::int64_t first_step, Rig
 
 void StepProfile::begin(std::int64_t step) {
   if (left_ == 0) return finish();
-  if (!started_) {
-    if (begun_ != decltype(begun_){}) untraced_seconds_ = seconds_since(begun_);  // of the step before
+  if (!started_ && (step == first_ - 1 || step == first_)) {  // that before the traced ones is timed alone
+    rig_.synchronize();
+    if (step == first_) untraced_seconds_ = seconds_since(begun_);
     begun_ = std::chrono::steady_clock::now();
   }
   if (step < first_) return;

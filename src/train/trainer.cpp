@@ -62,10 +62,10 @@ bool Trainer::has_steps(const RunState& state) const {
 /// Whether something needs the model as it is after `steps` steps, so that the next one must not have begun.
 bool Trainer::pauses_after(std::int64_t steps, std::int64_t first) const {
   const auto due = [&](std::int64_t every) { return every > 0 && steps % every == 0; };
-  return steps == total_steps_ || steps == first + 1 || due(config_.eval_every) || due(config_.save_every);
+  return steps == total_steps_ || steps == second_or_last(first) || due(config_.eval_every) || due(config_.save_every);
 }
 
-void Trainer::run(RunState state, const std::function<void()>& after_first_step) {
+void Trainer::run(RunState state, const std::function<void()>& after_second_step) {
   const std::int64_t first = state.step;
   Loader loader = Loader::training(corpus_, train_bins_, loader_options(first));
   StepProfile profile(config_, first, rig_, host_, needs_);
@@ -95,9 +95,9 @@ void Trainer::run(RunState state, const std::function<void()>& after_first_step)
     last = stopping && step.under_way() == 0;
     if (last || state.step % config_.log_every == 0) log::info("{}", log_line(r));
     write(json_line(r));
-    if (state.step == first + 1 && after_first_step) {
+    if (state.step == second_or_last(first) && after_second_step) {
       rig_.synchronize();
-      after_first_step();
+      after_second_step();
     }
     if (last || (config_.eval_every > 0 && state.step % config_.eval_every == 0)) evaluate(state);
     if (last || (config_.save_every > 0 && state.step % config_.save_every == 0)) {

@@ -305,6 +305,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out) {
   return state();
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned long long) {
+  if (emulation::environment("EMULATED_CUDA_GRAPHS", 1) == 0) return cudaErrorMemoryAllocation;
   *out = new CUgraphExec_st{graph->work};
   return state();
 }

@@ -80,7 +80,7 @@ class Training(RunFolder):
 
     def test_tells_what_lies_beside_the_arena(self):
         done = self.trained("--device", "cuda")  # of two ranks each would count its own emulated memory
-        said = re.search(r"GPU memory after a step: (\d+) bytes of arena per rank, and ([\d.]+) MiB beside it", done.stdout)
+        said = re.search(r"GPU memory after two steps: (\d+) bytes of arena per rank, and ([\d.]+) MiB beside it", done.stdout)
         self.assertTrue(said, done.stdout + done.stderr)
         self.assertLess(abs(float(said[2])), 0.1)  # no library of the emulation takes any; pages are rounded
         done = self.trained("--device", "cuda", steps=4, env=emulated(LIBRARY_BYTES=300 << 20))
@@ -94,6 +94,15 @@ class Training(RunFolder):
         for output in ("first", "second"):
             self.trained("--device", "cuda", "--dtype", "bf16", steps=3, output=output)
         self.assertEqual(self.losses("first"), self.losses("second"))
+
+    def test_work_that_cannot_be_recorded_is_enqueued(self):
+        self.trained("--device", "cuda", steps=4, output="recorded")
+        done = self.trained("--device", "cuda", steps=4, output="enqueued", env=emulated(GRAPHS=0))
+        self.assertIn("cannot record a step's work as a CUDA graph (cudaErrorMemoryAllocation", done.stderr)
+        done = self.trained("--device", "cuda", "--no-cuda-graphs", steps=4, output="not-asked", env=emulated(GRAPHS=0))
+        self.assertNotIn("cannot record", done.stderr)
+        self.assertEqual(self.losses("recorded"), self.losses("enqueued"))
+        self.assertEqual(self.losses("recorded"), self.losses("not-asked"))
 
     def test_a_model_says_the_same_on_both_devices(self):
         self.trained("--device", "cuda", steps=2)

@@ -243,6 +243,9 @@ TEST(MemoryModes, LearnAsFp32StatesDo) {
   if (session().size() == 1) {
     modes.push_back({"gradients in bf16", spec, 0.05, 0.1});
     modes.back().spec.grad_dtype = modes[3].spec.grad_dtype = DType::bf16;
+    modes.push_back(modes.back());
+    modes.back().name = "gradients in bf16, sums of 12 micro-batches";
+    modes.back().spec.batch = 1;
   }
   for (const Mode& mode : modes) {
     const RunResult found = run_training(mode.spec);

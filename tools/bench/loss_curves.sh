@@ -13,14 +13,17 @@ threads=${THREADS:-$(nproc)}
 # NAME FLAGS...: a row of the table.
 rows() {
   cat <<END
-fp32-states
-other-seed --seed 43
-split-masters --master-weights split
-bf16-moments --moments-dtype bf16
-8bit-moments --moments-dtype 8bit
-bf16-gradients --gradients-dtype bf16
-in-backward --optimizer-in-backward
-all-8bit --master-weights split --moments-dtype 8bit --gradients-dtype bf16 --optimizer-in-backward
+fp32-states --max-grad-norm 0
+other-seed --max-grad-norm 0 --seed 43
+split-masters --max-grad-norm 0 --master-weights split
+bf16-moments --max-grad-norm 0 --moments-dtype bf16
+8bit-moments --max-grad-norm 0 --moments-dtype 8bit
+8bit-other --max-grad-norm 0 --seed 43 --moments-dtype 8bit
+bf16-gradients --max-grad-norm 0 --gradients-dtype bf16
+bf16-gradients-8 --max-grad-norm 0 --gradients-dtype bf16 --batch-size-per-device 2
+clip-fp32
+clip-8bit --moments-dtype 8bit
+all-8bit --max-grad-norm 0 --master-weights split --moments-dtype 8bit --gradients-dtype bf16 --optimizer-in-backward
 fp8 --fp8
 END
 }
@@ -50,10 +53,11 @@ rows | while read -r name flags; do
   run=$out/$name
   if ! grep -qs eval_loss "$run/metrics.jsonl"; then
     rm -rf "$run"
+    case $flags in *batch-size*) batch= ;; *) batch='--batch-size-per-device 16' ;; esac
     # shellcheck disable=SC2086  # several flags
     "$sherd" train --config inputs/chess_tiny.toml --model inputs/chess_tiny --from-scratch --data "$out/corpus.h5" \
-      --output "$run" --threads "$threads" --dtype bf16 --batch-size-per-device 16 --max-grad-norm 0 \
-      --max-training-steps "$steps" $flags </dev/null >"$out/$name.log" 2>&1 || { tail -n 3 "$out/$name.log" >&2; continue; }
+      --output "$run" --threads "$threads" --dtype bf16 \
+      --max-training-steps "$steps" $batch $flags </dev/null >"$out/$name.log" 2>&1 || { tail -n 3 "$out/$name.log" >&2; continue; }
   fi
   printf '| %s |%s %.3f |\n' "$name" "$(fifths "$run/metrics.jsonl")" "$(held_out "$run/metrics.jsonl")"
 done

@@ -126,7 +126,7 @@ def idle_row(results):
     reason = results.reason("7b_idle")
     if results.lines["7b_idle", "ours"] and idle is None:
         reason = "this program reports no idle_share"
-    return row("idle time of the device within a step (the second row's)", "under 1%", ours=idle,
+    return row("idle time of the device within a step (the second row's, traced, without CUDA graphs)", "under 1%", ours=idle,
                met=None if idle is None else idle < MOST_IDLE, unit="share", unmeasured={} if idle is not None else {"ours": reason})
 
 

@@ -46,4 +46,10 @@ constexpr std::uint32_t encode_moment(float fraction, std::uint32_t top, std::ui
   return code > top ? top : code;
 }
 
+/// Of v: nothing but zero is rounded to zero, since m is divided by its root.
+constexpr std::uint32_t encode_second_moment(float fraction, std::uint32_t random) {
+  const std::uint32_t code = encode_moment(fraction, kTopOfV, random);
+  return code == 0 && fraction > 0 ? 1u : code;
+}
+
 }  // namespace sherd

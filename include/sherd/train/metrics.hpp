@@ -22,8 +22,9 @@ namespace sherd {
 /// FLOP are those of the plan: attention's are causal, as if every document filled its sequence, as in MFU; its scores,
 /// which backward computes again because nobody can keep them, are counted. Bytes: each input of an operation read
 /// once, each output written once (plan/recording_ops.cpp has the formulas). Communication counts nothing, since it can
-/// travel beside computation. Rates are measured when the run starts, by all ranks at once, in the run's dtype. So it
-/// can pass 100% where much of the attention is masked by short documents, or tensors stay in a cache.
+/// travel beside computation. Rates are measured when the run starts, by all ranks at once, in the run's dtype (bf16's
+/// also with --fp8). So it can pass 100% where products are in eight bits, where much of the attention is masked by
+/// short documents, or where tensors stay in a cache.
 struct StepNeeds {
   StepWork planned;   // what a step does
   StepWork needed;    // without recomputation

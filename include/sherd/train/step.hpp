@@ -47,6 +47,10 @@ struct StepResult {
 class TrainStep {
  public:
   TrainStep(StepContext context, const ModelConfig& config, StepOptions options, Arena& persistent, Arena& activations);
+  /// On the way of an exception a step may still be under way, which copies from and to what goes now.
+  ~TrainStep();
+  TrainStep(const TrainStep&) = delete;
+  TrainStep& operator=(const TrainStep&) = delete;
 
   /// Enqueues one step on this rank's A micro-batches, which are copied; `number` counts from 0. At most kAhead steps
   /// are under way.

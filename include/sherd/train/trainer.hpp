@@ -24,12 +24,14 @@ class Trainer {
 
   /// Whether a run from `state` has a step to do; else it says so in the log.
   bool has_steps(const RunState& state) const;
-  /// From `state` to the end of the run: its last step, or --max-minutes. Saves at the end. Calls `after_first_step`
-  /// once, on all ranks, with the streams idle.
-  void run(RunState state, const std::function<void()>& after_first_step = {});
+  /// From `state` to the end of the run: its last step, or --max-minutes. Saves at the end. Calls `after_second_step`
+  /// once, on all ranks, with the streams idle: when libraries have what they take, and work has been recorded. A run
+  /// of one step calls it after that.
+  void run(RunState state, const std::function<void()>& after_second_step = {});
 
  private:
   LoaderOptions loader_options(std::int64_t first_step) const;
+  std::int64_t second_or_last(std::int64_t first) const { return std::min(first + 2, total_steps_); }
   bool pauses_after(std::int64_t steps, std::int64_t first) const;
   StepReport report(const StepResult& result, const RunState& state, double seconds);
   void evaluate(const RunState& state);

@@ -163,7 +163,8 @@ void CudaStream::synchronize(const sherd::Event& event) {
   check_work(rc);
 }
 
-/// With --debug every operation is waited for, so none is recorded.
+/// With --debug every operation is waited for, so none is recorded. What cannot be recorded, or not kept, is left to be
+/// enqueued as it was: nothing of it has run.
 std::unique_ptr<sherd::Recording> CudaStream::record(const std::function<void()>& work) {
   if (state_->debug) return nullptr;
   CUDA_CHECK(cudaStreamBeginCapture(native(), cudaStreamCaptureModeThreadLocal));
@@ -171,18 +172,23 @@ std::unique_ptr<sherd::Recording> CudaStream::record(const std::function<void()>
   cudaGraph_t taken = nullptr;
   try {
     work();
-  } catch (...) {
+  } catch (const Error& e) {
     recording_ = false;
     static_cast<void>(cudaStreamEndCapture(native(), &taken));
     if (taken != nullptr) static_cast<void>(cudaGraphDestroy(taken));
-    throw;
+    throw Error(e.code(), fmt::format("while work was recorded: {}; --no-cuda-graphs does without that", e.what()),
+                e.where());
   }
   recording_ = false;
-  CUDA_CHECK(cudaStreamEndCapture(native(), &taken));
+  cudaError_t rc = cudaStreamEndCapture(native(), &taken);
   const Owned<cudaGraph_t, &cudaGraphDestroy> graph(taken);
   cudaGraphExec_t ready = nullptr;
-  CUDA_CHECK(cudaGraphInstantiate(&ready, graph.get(), 0));
-  return std::make_unique<CudaRecording>(ready);
+  if (rc == cudaSuccess) rc = cudaGraphInstantiate(&ready, graph.get(), 0);
+  if (rc == cudaSuccess) return std::make_unique<CudaRecording>(ready);
+  static_cast<void>(cudaGetLastError());  // or the next call would report it again
+  log::warn("{} cannot record a step's work as a CUDA graph ({}: {}), so it is enqueued anew each time", state_->name,
+            cudaGetErrorName(rc), cudaGetErrorString(rc));
+  return nullptr;
 }
 
 void CudaStream::start(const sherd::Recording& recording) {

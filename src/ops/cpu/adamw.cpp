@@ -150,8 +150,8 @@ void encode(const AdamWState& state, std::int64_t begin, std::int64_t count, con
     const float x = block.m[at];
     const std::uint32_t code = encode_moment(std::abs(x) / of_m, kTopOfM, spread_random(bits_for_m(block.words[at])));
     m[i] = static_cast<std::uint8_t>(x < 0 ? code | kSignOfM : code);
-    v[i] = static_cast<std::uint8_t>(
-        encode_moment(block.v[at] / of_v, kTopOfV, spread_random(bits_for_v(block.words[at]))));
+    v[i] =
+        static_cast<std::uint8_t>(encode_second_moment(block.v[at] / of_v, spread_random(bits_for_v(block.words[at]))));
   }
 }
 

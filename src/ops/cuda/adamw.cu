@@ -1,6 +1,8 @@
 // AdamW, Loshchilov & Hutter, arXiv:1711.05101, in one pass over memory, with moments in f32 or bf16. Bytes per
 // element, read and written: gradient 4 (bf16: 2), moments 16 (bf16: 8), master 8 and its bf16 copy 2 (split: 8
-// together): 30 in all with everything in f32 and a copy, 18 with bf16 gradients and moments and split masters.
+// together): 30 in all with everything in f32 and a copy, 18 with bf16 gradients and moments and split masters. Floor
+// for the 6.74 G parameters of CodeLlama-7B at 3.35 TB/s (H100): 60 and 36 ms; 71 and 43 ms at the goal of 85%.
+// Measured share: unmeasured.
 #include "adamw.cuh"
 #include "ops.hpp"
 #include "sherd/ops/check.hpp"

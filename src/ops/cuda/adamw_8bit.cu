@@ -1,6 +1,7 @@
 // AdamW with moments in 8 bits (eight_bit.hpp), in one pass over memory. Bytes per element, read and written: moments
 // 4.125 with their scales, gradient 4 (bf16: 2), master 8 and its bf16 copy 2 (split: 8 together): 14.1 with bf16
-// gradients and split masters.
+// gradients and split masters. Floor for the 6.74 G parameters of CodeLlama-7B at 3.35 TB/s (H100): 28 ms, 33 ms at the
+// goal of 85%. Measured share: unmeasured.
 #include "adamw.cuh"
 #include "ops.hpp"
 #include "reduce.cuh"
@@ -93,7 +94,7 @@ __global__ void adamw_8bit_kernel(W weights, Moments8 moments, std::int64_t n, b
       const std::uint32_t word = words[static_cast<std::size_t>(j)];
       const std::uint32_t code = encode_moment(fabsf(m[j]) / of_m, kTopOfM, spread_random(bits_for_m(word)));
       code_m.at[j] = static_cast<std::uint8_t>(m[j] < 0 ? code | kSignOfM : code);
-      code_v.at[j] = static_cast<std::uint8_t>(encode_moment(v[j] / of_v, kTopOfV, spread_random(bits_for_v(word))));
+      code_v.at[j] = static_cast<std::uint8_t>(encode_second_moment(v[j] / of_v, spread_random(bits_for_v(word))));
     }
     if (packed) {
       weights.store(at, e);

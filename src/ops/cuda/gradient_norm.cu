@@ -1,5 +1,6 @@
 // The norm of the gradients and the clip factor. Bytes per element: one read; sums in f64, in an order that the size
-// alone fixes.
+// alone fixes. Floor for the 6.74 G gradients of CodeLlama-7B in f32 at 3.35 TB/s (H100): 8.0 ms, 9.5 ms at the goal of
+// 85%. Measured share: unmeasured.
 #include "elementwise.cuh"
 #include "ops.hpp"
 #include "reduce.cuh"

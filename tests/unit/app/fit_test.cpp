@@ -98,6 +98,44 @@ TEST_F(NearestFit, ShardsAndThenAsksForRanks) {
   EXPECT_EQ(nearest(1, 1), "");
 }
 
+TEST_F(NearestFit, KeepsToWhatItsModesAllow) {
+  const NodeMap one = NodeMap::even(1, 1);
+  config = {};
+  config.batch_size_per_device = 4;
+  config.device = "cuda";
+  config.master_weights = "split";
+  config.gradients_dtype = "bf16";
+  config.moments_dtype = "8bit";
+  validate(config, 1);
+  // On one rank its gradients may be bf16; where more are needed, they are not.
+  TrainConfig several = config;
+  several.gradients_dtype = "fp32";
+  several.activation_checkpointing = "block";
+  several.batch_size_per_device = 1;
+  several.gradient_accumulation_steps = 4;
+  const std::int64_t room = bytes(several, 2);
+  EXPECT_EQ(nearest_fit(config, small_llama(), one, 1, room),
+            "2 ranks with such a GPU each, and --gradients-dtype fp32 --activation-checkpointing block "
+            "--batch-size-per-device 1 --gradient-accumulation-steps 4");
+  // The optimizer inside backward takes no accumulation, so its batch stays.
+  config.max_grad_norm = 0;
+  config.optimizer_in_backward = true;
+  TrainConfig changed = config;
+  changed.activation_checkpointing = "block";
+  EXPECT_EQ(nearest_fit(config, small_llama(), one, bytes(changed, 1), kAnything), "--activation-checkpointing block");
+  EXPECT_EQ(nearest_fit(config, small_llama(), one, 1, 1), "");
+  // And it is what one rank is told to do.
+  config = {};
+  config.device = "cuda";
+  validate(config, 1);
+  changed = config;
+  changed.master_weights = "split";
+  changed.activation_checkpointing = "block";
+  changed.gradients_dtype = "bf16";
+  EXPECT_EQ(nearest_fit(config, small_llama(), one, bytes(changed, 1), kAnything),
+            "--master-weights split --activation-checkpointing block --gradients-dtype bf16");
+}
+
 TEST_F(NearestFit, SaysThatADeviceOfItsOwnIsEnough) {
   EXPECT_EQ(nearest(1, bytes(config)), "a GPU for each rank");
 }

@@ -247,7 +247,7 @@ struct Reference {
     };
     for (std::size_t i = begin; i < end; ++i) {
       code_m[i] = code(std::abs(m[i]), top_m, 127, words[i] & 0xffff) | (m[i] < 0 ? 128u : 0u);
-      code_v[i] = code(v[i], top_v, 255, words[i] >> 16);
+      code_v[i] = std::max(code(v[i], top_v, 255, words[i] >> 16), v[i] > 0 ? 1u : 0u);
       m[i] = (m[i] < 0 ? -1.0 : 1.0) * static_cast<double>(top_m) * decode_moment(code_m[i] & 127, 127);
       v[i] = static_cast<double>(top_v) * decode_moment(code_v[i], 255);
     }
@@ -324,6 +324,26 @@ TEST(AdamWIn8Bits, DecaysByLessThanACode) {
   const double exact = 0.5 * std::pow(0.999, kSteps), deviation = std::sqrt(kSteps * 0.5 * 0.001 * 0.0625 / kN);
   EXPECT_NEAR(mean, exact, 5 * deviation);
   EXPECT_GT(0.5 - exact, 20 * deviation);
+}
+
+/// In a block whose gradients span 2^20 no element moves further than its rate: v is not 0 where m is not.
+TEST(AdamWIn8Bits, NeverDividesByNothing) {
+  constexpr std::int64_t kN = 128 * 64;
+  constexpr double kRate = 0.125;
+  Bench t;
+  Values g(kN, 0.0), p(kN, 0.0);
+  for (std::size_t i = 0; i < g.size(); ++i) g[i] = std::ldexp(1.0, -static_cast<int>(i % 128 % 21));
+  const AdamWState s = state_of(t, p, g, DType::u8);
+  const DecayRun run[] = {{0, kN, 0.0f, 7, 0}};
+  double furthest = 0;
+  for (std::uint64_t number = 0; number < 6; ++number) {
+    const Values before = values_of(s.master);
+    step(t, s, run, number);
+    const Values after = values_of(s.master);
+    for (std::size_t i = 0; i < after.size(); ++i) furthest = std::max(furthest, std::abs(after[i] - before[i]));
+  }
+  EXPECT_LT(furthest, 4 * kRate);
+  static_assert(encode_second_moment(0x1p-60f, 0) == 1 && encode_second_moment(0.0f, 0xfffffu) == 0);
 }
 
 TEST(AdamWIn8Bits, ShowsWhatIsNotFinite) {
