@@ -1,7 +1,8 @@
 // Codes in eight bits with one scale per tensor (base/f8.hpp): the largest magnitude, the scale, then the codes, as x
 // lies and transposed, in one pass. The scale never leaves the device.
-// Bytes per element of x (bf16): 2 read for the magnitude, 2 read and 1 written for codes, 1 more for both layouts. Floor at 8192 x 11008,
-// 3.35 TB/s (H100): 451 MB, 135 us, and 541 MB, 161 us; 158 and 190 us at 85%. Measured share: unmeasured.
+// Bytes per element of x (bf16): 2 read for the magnitude, 2 read and 1 written for codes, 1 more for both layouts.
+// Floor at 8192 x 11008, 3.35 TB/s (H100): 451 MB, 135 us, and 541 MB, 161 us; 158 and 190 us at 85%. Measured share:
+// unmeasured.
 #include "elementwise.cuh"
 #include "ops.hpp"
 #include "reduce.cuh"
