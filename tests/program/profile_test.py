@@ -65,8 +65,8 @@ class Profile(ProfiledRun):
         for step in (3, 4):
             mine = [slice for slice in threads["compute"] if slice[4]["step"] == step]
             phases = [(name, args.get("micro_batch")) for name, category, _, _, args in mine if category == "phase"]
-            self.assertEqual(phases, [("step", None), ("forward", 0), ("backward", 0), ("forward", 1), ("backward", 1),
-                                      ("step", None), ("optimizer", None), ("step", None)])
+            self.assertEqual(phases, [("step", None), ("forward", 0), ("backward", 0), ("step", None), ("forward", 1),
+                                      ("backward", 1), ("step", None), ("optimizer", None), ("step", None)])
             self.assertEqual({name for name, category, *_ in mine if category == "unit"}, UNITS)
             self.assertEqual({category for _, category, *_ in mine} - {"phase", "unit", "communication"},
                              KINDS - {"communication"})
