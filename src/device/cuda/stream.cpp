@@ -163,10 +163,10 @@ void CudaStream::synchronize(const sherd::Event& event) {
   check_work(rc);
 }
 
-/// With --debug every operation is waited for, so none is recorded. What cannot be recorded, or not kept, is left to be
-/// enqueued as it was: nothing of it has run.
+/// With --debug every operation is waited for, and a trace wants each one's time, so none is recorded. What cannot be
+/// recorded, or not kept, is left to be enqueued as it was: nothing of it has run.
 std::unique_ptr<sherd::Recording> CudaStream::record(const std::function<void()>& work) {
-  if (state_->debug) return nullptr;
+  if (state_->debug || state_->trace.on()) return nullptr;
   CUDA_CHECK(cudaStreamBeginCapture(native(), cudaStreamCaptureModeThreadLocal));
   recording_ = true;
   cudaGraph_t taken = nullptr;
