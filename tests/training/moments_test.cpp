@@ -9,8 +9,6 @@
 #include "../figure.hpp"
 #include "../mpi/session.hpp"
 #include "checkpoint_folder.hpp"
-#include "sherd/base/rng.hpp"
-#include "sherd/ops/rounding.hpp"
 #include "training_run.hpp"
 
 namespace sherd::test {
@@ -47,32 +45,11 @@ Parts parts_of(Rig& rig, Tensor UnitState::*member) {
   return parts;
 }
 
-/// Three steps of the optimizer alone, on gradients that are functions of parameter and element: their bits depend on
-/// no order of summing. Returns m and v.
+/// After given gradients: m and v.
 std::pair<Parts, Parts> moments_of_given_gradients(const RunSpec& spec) {
-  TestRig test(spec);
-  Rig& rig = test.rig();
-  Arena arena = test.device().arena("test", 4096);
-  rig.initialize(42);
-  for (int u = 0; u < rig.model().units(); ++u)
-    for (const ShardPiece& p : rig.model().pieces(u)) {
-      const Random random(5, Purpose::test, stable_hash(p.spec->name));
-      std::vector<float> grad;
-      for (std::int64_t i = 0; i < p.count; ++i) grad.push_back(random.normal(static_cast<std::uint64_t>(p.first + i)));
-      rig.ops().upload(std::as_bytes(std::span(grad)), rig.model().state(u).grad.flat(p.offset, p.count),
-                       rig.compute());
-      rig.compute().synchronize();
-    }
-  const Tensor one = arena.take(DType::f32, {1}), key = arena.take(DType::i32, {2});
-  rig.ops().fill(one, 1, rig.compute());
-  for (std::uint64_t step = 0; step < 3; ++step) {
-    const std::array<std::uint32_t, 2> host_key = rounding_key(42, step);
-    rig.ops().upload(std::as_bytes(std::span(host_key)), key, rig.compute());
-    rig.model().begin_step(static_cast<std::int64_t>(step), 1, {{}, {one, one, one, one, key}, 0.01f, false});
-    rig.model().update();
-    rig.synchronize();
-  }
-  return {parts_of(rig, &UnitState::m), parts_of(rig, &UnitState::v)};
+  const TestRig test(spec);
+  test.update_by_given_gradients();
+  return {parts_of(test.rig(), &UnitState::m), parts_of(test.rig(), &UnitState::v)};
 }
 
 TEST(Moments, HaveTheSameBitsOnAnyNumberOfRanks) {

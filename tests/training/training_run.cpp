@@ -5,6 +5,7 @@
 #include "sherd/base/rng.hpp"
 #include "sherd/device/cuda/device.hpp"
 #include "sherd/ops/backend.hpp"
+#include "sherd/ops/rounding.hpp"
 
 namespace sherd::test {
 
@@ -136,6 +137,29 @@ TestRig::TestRig(const RunSpec& spec, const cpu::WaitSite* ignored) : config_(sm
   };
   rig_ = std::make_unique<Rig>(*device_, Rig::Makers{make_mesh, backend.make_ops}, config_, options,
                                plan_.allocate(*device_));
+}
+
+void TestRig::update_by_given_gradients() const {
+  Arena arena = device_->arena("test", 4096);
+  rig_->initialize(42);
+  for (int u = 0; u < rig_->model().units(); ++u)
+    for (const ShardPiece& p : rig_->model().pieces(u)) {
+      const Random random(5, Purpose::test, stable_hash(p.spec->name));
+      std::vector<float> grad;
+      for (std::int64_t i = 0; i < p.count; ++i) grad.push_back(random.normal(static_cast<std::uint64_t>(p.first + i)));
+      rig_->ops().upload(std::as_bytes(std::span(grad)), rig_->model().state(u).grad.flat(p.offset, p.count),
+                         rig_->compute());
+      rig_->compute().synchronize();
+    }
+  const Tensor one = arena.take(DType::f32, {1}), key = arena.take(DType::i32, {2});
+  rig_->ops().fill(one, 1, rig_->compute());
+  for (std::uint64_t step = 0; step < 3; ++step) {
+    const std::array<std::uint32_t, 2> host_key = rounding_key(42, step);
+    rig_->ops().upload(std::as_bytes(std::span(host_key)), key, rig_->compute());
+    rig_->model().begin_step(static_cast<std::int64_t>(step), 1, {{}, {one, one, one, one, key}, 0.01f, false});
+    rig_->model().update();
+    rig_->synchronize();
+  }
 }
 
 namespace {

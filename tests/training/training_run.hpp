@@ -63,6 +63,9 @@ class TestRig {
   Rig& rig() const { return *rig_; }
   const TrainingPlan& plan() const { return plan_; }
   Device& device() const { return *device_; }
+  /// Initialises, and takes three steps of the optimizer alone, on gradients that are functions of parameter and
+  /// element: their bits depend on no order of summing.
+  void update_by_given_gradients() const;
 
  private:
   ModelConfig config_;  // the rig refers to it
