@@ -12,8 +12,15 @@ RigMemory TrainingPlan::allocate(Device& device) const {
   return {std::move(persistent), std::move(activations)};
 }
 
-TrainingPlan plan_training(const ModelConfig& config, const RigOptions& options,
-                           const std::function<Mesh(Arena& persistent)>& mesh) {
+namespace {
+
+using MakeMesh = std::function<Mesh(Arena& persistent)>;
+
+/// Micro-batches that are run to be counted: those after the second are like the one before them, since each begins
+/// with the units in their slots that its predecessor left.
+constexpr std::int64_t kCounted = 3;
+
+TrainingPlan plan_counted(const ModelConfig& config, const RigOptions& options, const MakeMesh& mesh) {
   cpu::Options nothing_runs;
   nothing_runs.plan_only = true;
   cpu::Device device(nothing_runs);
@@ -38,6 +45,49 @@ TrainingPlan plan_training(const ModelConfig& config, const RigOptions& options,
   plan.states = rig.model().state_bytes();
   plan.persistent_bytes = rig.persistent().high_water();
   plan.activation_bytes = rig.activations().high_water();
+  return plan;
+}
+
+/// a, and `times` what it has more than b has.
+template <class Number>
+void extrapolate(Number& a, const Number& b, std::int64_t times) {
+  a += (a - b) * static_cast<Number>(times);
+}
+
+void extrapolate(Traffic& a, const Traffic& b, std::int64_t times) {
+  for (std::size_t i = 0; i < a.row.size(); ++i) {
+    extrapolate(a.row[i].calls, b.row[i].calls, times);
+    extrapolate(a.row[i].bytes_sent, b.row[i].bytes_sent, times);
+  }
+}
+
+void extrapolate(PlannedOps& a, const PlannedOps& b, std::int64_t times) {
+  extrapolate(a.product_flops, b.product_flops, times);
+  extrapolate(a.f8_flops, b.f8_flops, times);
+  extrapolate(a.attention_flops, b.attention_flops, times);
+  extrapolate(a.calls, b.calls, times);
+  for (auto& [op, work] : a.work) {
+    const OpWork& before = b.work.at(op);
+    extrapolate(work.calls, before.calls, times);
+    extrapolate(work.flops, before.flops, times);
+    extrapolate(work.bytes, before.bytes, times);
+  }
+}
+
+}  // namespace
+
+TrainingPlan plan_training(const ModelConfig& config, const RigOptions& options, const MakeMesh& mesh) {
+  const std::int64_t more = options.step.accumulation - kCounted;
+  if (more <= 0) return plan_counted(config, options, mesh);
+  RigOptions counted = options;
+  counted.step.accumulation = kCounted;
+  TrainingPlan plan = plan_counted(config, counted, mesh);
+  counted.step.accumulation = kCounted - 1;
+  const TrainingPlan one_less = plan_counted(config, counted, mesh);
+  extrapolate(plan.ops, one_less.ops, more);
+  extrapolate(plan.shard, one_less.shard, more);
+  extrapolate(plan.replicate, one_less.replicate, more);
+  extrapolate(plan.world, one_less.world, more);
   return plan;
 }
 

@@ -49,8 +49,8 @@ TEST(TrainingPlan, CountsProductsAndAttention) {
   EXPECT_LT(twice.activation_bytes, plan.activation_bytes / 4);
 }
 
-/// Two blocks of width 8 with two heads of 4, one of them for keys; 3 x 10 tokens twice a step.
-TrainingPlan small_plan(DType dtype, Recompute recompute) {
+/// Two blocks of width 8 with two heads of 4, one of them for keys; 3 x 10 tokens a micro-batch.
+TrainingPlan small_plan(DType dtype, Recompute recompute, std::int64_t accumulation = 2) {
   ModelConfig c;
   c.vocab_size = 12;
   c.hidden_size = 8;
@@ -64,17 +64,17 @@ TrainingPlan small_plan(DType dtype, Recompute recompute) {
   options.step.act = dtype;
   options.step.batch = 3;
   options.step.length = 10;
-  options.step.accumulation = 2;
+  options.step.accumulation = accumulation;
   options.step.loss_chunk = 7;
   options.step.recompute = recompute;
   return plan_training(c, options, [](Arena& a) { return Mesh::planned(NodeMap::even(1, 1), {}, a); });
 }
 
-TEST(TrainingPlan, CountsTheBytesOfAllOtherOperations) {
+void expect_bytes_by_hand(std::int64_t accumulation) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const StepWork work = small_plan(dtype, {Recompute::Mode::none, 1}).ops.work;
-    const double e = dtype == DType::f32 ? 4 : 2;  // bytes of an activation or a parameter
-    const double A = 2, L = 2;                     // micro-batches, blocks
+    const StepWork work = small_plan(dtype, {Recompute::Mode::none, 1}, accumulation).ops.work;
+    const double e = dtype == DType::f32 ? 4 : 2;               // bytes of an activation or a parameter
+    const double A = static_cast<double>(accumulation), L = 2;  // micro-batches, blocks
     const double N = 30, C = 8, F = 16, V = 12, T = 10;
     const double heads = 3 * 4, f32 = 4;  // columns of queries and keys
     const auto bytes = [&](const char* op) { return work.contains(op) ? work.find(op)->second.bytes : -1; };
@@ -84,7 +84,7 @@ TEST(TrainingPlan, CountsTheBytesOfAllOtherOperations) {
     EXPECT_EQ(bytes("rmsnorm"), A * (2 * N * C * e + C * e + N * f32));             // of the first block
     EXPECT_EQ(bytes("rmsnorm_residual"), A * 2 * L * (4 * N * C * e + C * e + N * f32));
     EXPECT_EQ(calls("rmsnorm_grad"), A * (2 * L + 1));
-    const double gain_grads = 1 + 2;  // the first micro-batch writes the gains' gradients, the second adds to them
+    const double gain_grads = 1 + 2 * (A - 1);  // the first micro-batch writes the gains' gradients, others add to them
     EXPECT_EQ(bytes("rmsnorm_grad"), (2 * L + 1) * (A * (4 * N * C * e + C * e + N * f32) + gain_grads * C * f32));
     EXPECT_EQ(bytes("rope"), A * L * (2 * N * heads * e + 4 * N + T * 4 * f32));
     EXPECT_EQ(bytes("rope_inverse"), bytes("rope"));
@@ -100,6 +100,14 @@ TEST(TrainingPlan, CountsTheBytesOfAllOtherOperations) {
     EXPECT_EQ(calls("linear_cross_entropy"), A * 3 * 5);  // chunks of 7 rows
     for (const auto& [op, one] : work) EXPECT_NE(kind_of(op), OpKind::other) << op;
   }
+}
+
+TEST(TrainingPlan, CountsTheBytesOfAllOtherOperations) {
+  expect_bytes_by_hand(2);
+}
+
+TEST(TrainingPlan, CountsAMillionMicroBatchesByAFew) {
+  expect_bytes_by_hand(1000000);
 }
 
 TEST(TrainingPlan, CountsByOperationWhatItCountsInAll) {
