@@ -27,6 +27,17 @@ namespace {
 
 constexpr std::size_t kStack = 256 << 10;  // mapped, touched only as far as a kernel goes
 
+// The compiler's own jumps save three registers, and are most of a switch's time less; sanitizers know the library's.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+using Place = jmp_buf;
+#define EMULATION_MARK(place) _setjmp(place)
+#define EMULATION_JUMP(place) _longjmp(place, 1)
+#else
+using Place = void* [5];
+#define EMULATION_MARK(place) __builtin_setjmp(place)
+#define EMULATION_JUMP(place) __builtin_longjmp(place, 1)
+#endif
+
 struct Copy {
   void* to;
   const void* from;
@@ -45,7 +56,7 @@ struct Fiber {
   std::size_t index;
   void* stack;
   ucontext_t start{};
-  jmp_buf at{};
+  Place at{};
   bool started = false, done = true;
   std::uint64_t block_waits = 0, warp_waits = 0;  // barriers that this fiber has come to
   std::uint64_t exchanges = 0;
@@ -66,7 +77,7 @@ struct Machine {
   std::size_t threads = 0;
   std::uint64_t block_arrived = 0;
   Fiber* running = nullptr;
-  jmp_buf scheduler{};
+  Place scheduler{};
   const std::function<void()>* thread = nullptr;
   std::exception_ptr error;
 
@@ -97,15 +108,15 @@ void fiber_main() {
       if (!machine.error) machine.error = std::current_exception();
     }
     f.done = true;
-    if (_setjmp(f.at) == 0) _longjmp(machine.scheduler, 1);
+    if (EMULATION_MARK(f.at) == 0) EMULATION_JUMP(machine.scheduler);
   }
 }
 
 void resume(Fiber& f) {
   machine.running = &f;
   threadIdx.x = static_cast<unsigned>(f.index);
-  if (_setjmp(machine.scheduler) != 0) return;
-  if (f.started) _longjmp(f.at, 1);
+  if (EMULATION_MARK(machine.scheduler) != 0) return;
+  if (f.started) EMULATION_JUMP(f.at);
   f.started = true;
   getcontext(&f.start);
   f.start.uc_stack.ss_sp = f.stack;
@@ -118,7 +129,7 @@ void resume(Fiber& f) {
 void yield_until_released() {
   Fiber& f = *machine.running;
   if (machine.may_go(f)) return;
-  if (_setjmp(f.at) == 0) _longjmp(machine.scheduler, 1);
+  if (EMULATION_MARK(f.at) == 0) EMULATION_JUMP(machine.scheduler);
 }
 
 void begin_block(std::size_t threads, std::size_t shared_bytes) {

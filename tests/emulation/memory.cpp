@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "fibers.hpp"
 
@@ -13,6 +14,13 @@ namespace {
 std::mutex memory_mutex;
 std::map<void*, std::size_t> allocations;
 std::size_t allocated = 0;
+/// What was freed last, for the next that wants as much: pages that are there already, with what was in them.
+void* spare = nullptr;
+std::size_t spare_bytes = 0;
+
+void* take_spare(std::size_t bytes) {
+  return spare_bytes == bytes ? std::exchange(spare, nullptr) : nullptr;
+}
 
 }  // namespace
 
@@ -44,10 +52,13 @@ cudaError_t cudaMalloc(void** out, std::size_t bytes) {
   const std::lock_guard lock(memory_mutex);
   const std::size_t length = (bytes + 4095) / 4096 * 4096;
   if (allocated + length > emulation::device_bytes()) return cudaErrorMemoryAllocation;
-  void* data =
-      mmap(nullptr, std::max<std::size_t>(length, 4096), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) return cudaErrorMemoryAllocation;
-  if (emulation::device_key() >= 0) pkey_mprotect(data, length, PROT_READ | PROT_WRITE, emulation::device_key());
+  void* data = take_spare(length);
+  if (data == nullptr) {
+    data =
+        mmap(nullptr, std::max<std::size_t>(length, 4096), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return cudaErrorMemoryAllocation;
+    if (emulation::device_key() >= 0) pkey_mprotect(data, length, PROT_READ | PROT_WRITE, emulation::device_key());
+  }
   allocations[data] = length;
   allocated += length;
   *out = data;
@@ -57,7 +68,9 @@ cudaError_t cudaFree(void* data) {
   const std::lock_guard lock(memory_mutex);
   const auto found = allocations.find(data);
   if (found == allocations.end()) return data == nullptr ? cudaSuccess : cudaErrorInvalidValue;
-  munmap(data, found->second);
+  if (spare != nullptr) munmap(spare, spare_bytes);
+  spare = data;
+  spare_bytes = found->second;
   allocated -= found->second;
   allocations.erase(found);
   return cudaSuccess;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -36,6 +35,13 @@ void catch_up(std::atomic<double>& clock, double with) {
 
 /// Once a kernel has failed everything fails, as on a device.
 std::atomic<int> sticky{cudaSuccess};
+/// Changes when a stream has come to the end of its work, and when the device fails.
+std::atomic<std::uint32_t> news{0};
+
+void tell_news() {
+  ++news;
+  news.notify_all();
+}
 std::atomic<std::uint64_t> launches{0};
 using emulation::device_key, emulation::environment;
 
@@ -119,6 +125,11 @@ cudaError_t state() {
   return static_cast<cudaError_t>(sticky.load());
 }
 
+void fail(long why) {
+  sticky = static_cast<int>(why);
+  tell_news();
+}
+
 /// Work that is skipped once something has failed.
 cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
   if (state() != cudaSuccess) return state();
@@ -165,14 +176,14 @@ cudaError_t emulation::launch(const cudaLaunchConfig_t& config, const void* kern
   return enqueue(config.stream, [config, thread = std::move(thread), number = launches++] {
     try {
       if (static_cast<long>(number) == environment("EMULATED_CUDA_FAILS_AT", -1)) {
-        sticky = static_cast<int>(environment("EMULATED_CUDA_FAILS_WITH", cudaErrorLaunchFailure));
+        fail(environment("EMULATED_CUDA_FAILS_WITH", cudaErrorLaunchFailure));
         return;
       }
       take_time(kernel_microseconds());
       run_grid(config.gridDim, config.blockDim, config.dynamicSmemBytes, number, thread);
     } catch (const std::exception& e) {
       std::fprintf(stderr, "emulated kernel: %s\n", e.what());
-      sticky = cudaErrorLaunchFailure;
+      fail(cudaErrorLaunchFailure);
     }
   });
 }
@@ -273,9 +284,13 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   stream->push([done] {
     catch_up(host_clock, stream_clock);
     *done = true;
+    tell_news();
   });
-  while (!*done && state() == cudaSuccess) std::this_thread::sleep_for(std::chrono::microseconds(20));
-  return state();
+  for (;;) {
+    const std::uint32_t seen = news;
+    if (*done || state() != cudaSuccess) return state();
+    news.wait(seen);
+  }
 }
 cudaError_t cudaStreamQuery(cudaStream_t) {
   return state();
