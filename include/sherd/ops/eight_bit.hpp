@@ -19,6 +19,16 @@ constexpr std::int64_t kMomentBlock = 128;
 constexpr std::uint32_t kTopOfM = 127, kTopOfV = 255;
 constexpr std::uint32_t kSignOfM = 128;
 
+/// The scale of a block whose largest magnitude is `largest`: it has a reciprocal, by which elements become fractions
+/// for encode_moment. (One division a block: a quotient of each element would be most of a kernel's instructions.)
+constexpr float moment_scale(float largest) {
+  constexpr float kLeast = 0x1p-126f;
+  return largest > 0 && largest < kLeast ? kLeast : largest;
+}
+constexpr float fraction_of_scale(float scale) {
+  return 1.0f / (scale > 0 ? scale : 1.0f);
+}
+
 /// Of so many random bits, for encode_moment: uniform, and between the values that 20 bits have.
 constexpr std::uint32_t spread_random(std::uint32_t random16) {
   return random16 << 4 | 8u;
@@ -36,12 +46,13 @@ constexpr float decode_moment(std::uint32_t code, std::uint32_t top) {
 }
 
 /// The code below or above `fraction` (0 to 1): above with the probability of what the lower one leaves. `random` is of
-/// [0, 2^20). What a code has stays as it is; what is not a number gives any code.
+/// [0, 2^20). What a code has stays as it is, also when it is off by a few ulp; what is not a number gives any code.
 constexpr std::uint32_t encode_moment(float fraction, std::uint32_t top, std::uint32_t random) {
   const std::uint32_t base = detail::kOneTop12 - top, bits = std::bit_cast<std::uint32_t>(fraction);
   const float smallest = std::bit_cast<float>((base + 1u) << 20);
   const std::uint32_t floating = ((bits + random) >> 20) - base;
-  const std::uint32_t below = fraction * (0x1p20f / smallest) > static_cast<float>(random) ? 1u : 0u;
+  const float drawn = std::bit_cast<float>(0x3f800000u | random << 3);  // 1 + random / 2^20, without a conversion
+  const std::uint32_t below = fraction * (1.0f / smallest) + 1.0f > drawn ? 1u : 0u;
   const std::uint32_t code = bits >= (base + 1u) << 20 ? floating : below;
   return code > top ? top : code;
 }

@@ -141,17 +141,17 @@ float largest(const std::array<float, kMomentBlock>& x) {
 void encode(const AdamWState& state, std::int64_t begin, std::int64_t count, const MomentBlock& block) {
   auto *const m = state.m.ptr<std::uint8_t>() + begin, *const v = state.v.ptr<std::uint8_t>() + begin;
   float* const scale = state.scales.ptr<float>() + 2 * (begin / kMomentBlock);
-  scale[0] = largest(block.m);
-  scale[1] = largest(block.v);
-  const float of_m = scale[0] > 0 ? scale[0] : 1.0f, of_v = scale[1] > 0 ? scale[1] : 1.0f;
+  scale[0] = moment_scale(largest(block.m));
+  scale[1] = moment_scale(largest(block.v));
+  const float per_m = fraction_of_scale(scale[0]), per_v = fraction_of_scale(scale[1]);
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) {
     const auto at = static_cast<std::size_t>(i);
     const float x = block.m[at];
-    const std::uint32_t code = encode_moment(std::abs(x) / of_m, kTopOfM, spread_random(bits_for_m(block.words[at])));
+    const std::uint32_t code = encode_moment(std::abs(x) * per_m, kTopOfM, spread_random(bits_for_m(block.words[at])));
     m[i] = static_cast<std::uint8_t>(x < 0 ? code | kSignOfM : code);
-    v[i] =
-        static_cast<std::uint8_t>(encode_second_moment(block.v[at] / of_v, spread_random(bits_for_v(block.words[at]))));
+    v[i] = static_cast<std::uint8_t>(
+        encode_second_moment(block.v[at] * per_v, spread_random(bits_for_v(block.words[at]))));
   }
 }
 

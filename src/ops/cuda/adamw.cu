@@ -79,7 +79,7 @@ __global__ void adamw_kernel(W weights, Moments<M> moments, bool aligned, Runs r
     for (int j = 0; j < kGroup; ++j) {
       const std::uint32_t word = words[static_cast<std::size_t>(j)];
       float m = to_f32(mv.m.at[j]), v = to_f32(mv.v.at[j]);
-      factors.step(to_f32(e.grad.at[j]), keep, m, v, e.master.at[j]);
+      factors.step(e.grad[j], keep, m, v, e.master[j]);
       mv.m.at[j] = stored_moment<M>(m, bits_for_m(word));
       mv.v.at[j] = stored_moment<M>(v, bits_for_v(word));
     }
@@ -117,8 +117,8 @@ void OpsImpl::adamw(const AdamWState& state, std::span<const DecayRun> runs, con
         using M = decltype(moment);
         using W = Weights<decltype(grad), decltype(split)::value>;
         const Moments<M> moments{reinterpret_cast<M*>(state.m.data), reinterpret_cast<M*>(state.v.data)};
-        launch(s, "adamw", &adamw_kernel<M, W>, grid, weights_of<decltype(grad), decltype(split)::value>(state),
-               moments, aligned(state), some, hyper, addresses(scalars));
+        launch(s, "adamw", &adamw_kernel<M, W>, grid, weights_of<W>(state), moments, aligned(state), some, hyper,
+               addresses(scalars));
       });
     });
     runs = runs.subspan(count);

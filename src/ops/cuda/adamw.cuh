@@ -28,8 +28,16 @@ inline AdamWAt addresses(const AdamWScalars& s) {
 
 constexpr int kGroup = kRoundingGroup;  // elements of a thread: those that share a draw
 
-/// kGroup elements of masters and gradients; kSplit: masters are `copy` and `rest`. G: float or bf16.
-template <class G, bool kSplit>
+/// As cuda::store, where nvcc makes stores of 4 bytes of that (masters and their copy: docs/gpu/log.md).
+template <class T, int kN>
+__device__ inline void store_pack(T* to, const Pack<T, kN>& value) {
+  typename WordOf<sizeof(T) * kN>::Type word;
+  std::memcpy(static_cast<void*>(&word), &value, sizeof word);
+  store_at_once(to, word);
+}
+
+/// kN elements of masters and gradients; kSplit: masters are `copy` and `rest`. G: float or bf16.
+template <class G, bool kSplit, int kN = kGroup>
 struct Weights {
   float* master;
   const G* grad;
@@ -37,42 +45,46 @@ struct Weights {
   std::int16_t* rest;
 
   struct Group {
-    Pack<G, kGroup> grad;
-    Pack<float, kGroup> master;
+    float grad[kN], master[kN];
   };
   __device__ void load(std::int64_t at, Group& e) const {
-    e.grad = cuda::load<kGroup>(grad + at);
+    load_f32<kN>(e.grad, grad + at);
     if constexpr (kSplit) {
-      const Pack<bf16, kGroup> high = cuda::load<kGroup>(copy + at);
-      const Pack<std::int16_t, kGroup> low = cuda::load<kGroup>(rest + at);
-      for (int j = 0; j < kGroup; ++j) e.master.at[j] = std::bit_cast<float>(join_master(high.at[j].bits, low.at[j]));
+      const Pack<bf16, kN> high = cuda::load<kN>(copy + at);
+      const Pack<std::int16_t, kN> low = cuda::load<kN>(rest + at);
+      for (int j = 0; j < kN; ++j) e.master[j] = std::bit_cast<float>(join_master(high.at[j].bits, low.at[j]));
     } else {
-      e.master = cuda::load<kGroup>(master + at);
+      load_f32<kN>(e.master, master + at);
     }
   }
   __device__ void store(std::int64_t at, const Group& e) const {
-    Pack<bf16, kGroup> high;
     if constexpr (kSplit) {
-      Pack<std::int16_t, kGroup> low;
-      for (int j = 0; j < kGroup; ++j) {
-        const auto bits = std::bit_cast<std::uint32_t>(e.master.at[j]);
+      Pack<bf16, kN> high;
+      Pack<std::int16_t, kN> low;
+      for (int j = 0; j < kN; ++j) {
+        const auto bits = std::bit_cast<std::uint32_t>(e.master[j]);
         high.at[j].bits = master_high(bits);
         low.at[j] = master_rest(bits, high.at[j].bits);
       }
-      cuda::store<kGroup>(rest + at, low);
-      cuda::store<kGroup>(copy + at, high);
+      store_pack(rest + at, low);
+      store_pack(copy + at, high);
     } else {
-      cuda::store<kGroup>(master + at, e.master);
-      for (int j = 0; j < kGroup; ++j) high.at[j] = from_f32<bf16>(e.master.at[j]);
-      if (copy != nullptr) cuda::store<kGroup>(copy + at, high);
+      for (int i = 0; i < kN; i += kGroup) {
+        Pack<float, kGroup> part;
+        for (int j = 0; j < kGroup; ++j) part.at[j] = e.master[i + j];
+        store_pack(master + at + i, part);
+      }
+      Pack<bf16, kN> rounded;
+      for (int j = 0; j < kN; ++j) rounded.at[j] = from_f32<bf16>(e.master[j]);
+      if (copy != nullptr) store_pack(copy + at, rounded);
     }
   }
   __device__ void load_one(std::int64_t at, Group& e, int j) const {
-    e.grad.at[j] = grad[at];
-    e.master.at[j] = kSplit ? std::bit_cast<float>(join_master(copy[at].bits, rest[at])) : master[at];
+    e.grad[j] = to_f32(grad[at]);
+    e.master[j] = kSplit ? std::bit_cast<float>(join_master(copy[at].bits, rest[at])) : master[at];
   }
   __device__ void store_one(std::int64_t at, const Group& e, int j) const {
-    const float w = e.master.at[j];
+    const float w = e.master[j];
     if constexpr (kSplit) {
       const auto bits = std::bit_cast<std::uint32_t>(w);
       copy[at].bits = master_high(bits);
@@ -83,9 +95,9 @@ struct Weights {
     }
   }
 };
-template <class G, bool kSplit>
-Weights<G, kSplit> weights_of(const AdamWState& state) {
-  return {reinterpret_cast<float*>(state.master.data), reinterpret_cast<const G*>(state.grad.data),
+template <class W>
+W weights_of(const AdamWState& state) {
+  return {reinterpret_cast<float*>(state.master.data), reinterpret_cast<decltype(W::grad)>(state.grad.data),
           reinterpret_cast<bf16*>(state.copy.data), reinterpret_cast<std::int16_t*>(state.rest.data)};
 }
 
@@ -107,7 +119,7 @@ struct Factors {
     const float g = clip * grad;
     m = m + (1.0f - hyper.beta1) * (g - m);
     v = hyper.beta2 * v + (1.0f - hyper.beta2) * g * g;
-    w = keep * w - rate * m / (sqrtf(v) * root + hyper.eps);
+    w = keep * w - rate * m * reciprocal_approx(sqrt_approx(v) * root + hyper.eps);  // w's own rounding is coarser
   }
 };
 

@@ -19,11 +19,11 @@ struct Largest {
   }
 };
 
-/// What op makes of the warp's values, on every lane.
-template <class Op, class T>
+/// What op makes of the values of a warp, or of each kLanes of it, on every lane.
+template <class Op, int kLanes = 32, class T>
 __device__ inline T warp_reduce(T x) {
   const Op op;
-  for (int offset = 16; offset > 0; offset /= 2) x = op(x, __shfl_xor_sync(kAllLanes, x, offset));
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) x = op(x, __shfl_xor_sync(kAllLanes, x, offset));
   return x;
 }
 

@@ -2,6 +2,7 @@
 // What the instructions of src/ops/cuda/ptx/ptx.cuh do, said in C++, for tests without a GPU.
 #include <array>
 #include <bit>
+#include <cstring>
 
 #include "cuda_runtime.h"
 #include "sherd/base/f8.hpp"
@@ -42,6 +43,17 @@ inline float exp2_approx(float x) {
 
 inline float reciprocal_approx(float x) {
   return x >= 0x1p126f ? 0.0f : 1.0f / x;
+}
+
+inline void store_at_once(void* to, uint4 x) {
+  std::memcpy(to, &x, sizeof x);
+}
+inline void store_at_once(void* to, uint2 x) {
+  std::memcpy(to, &x, sizeof x);
+}
+
+inline float sqrt_approx(float x) {
+  return x < 0x1p-126f ? 0.0f : std::sqrt(x);
 }
 
 inline void mma_16x8x16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {

@@ -171,6 +171,22 @@ TEST(EightBit, CodesStayAsTheyAre) {
     ASSERT_LT(decode_moment(code, kTopOfV), decode_moment(code + 1, kTopOfV));
 }
 
+/// Elements are multiplied by the reciprocal of a scale, which there is however small a block's moments are.
+TEST(EightBit, EveryScaleHasAReciprocal) {
+  for (const float largest : {0.0f, 0x1p-149f, 0x1p-127f, 0x1p-126f, 0.3f, 1.0f, 3e38f}) {
+    const float scale = moment_scale(largest), fraction = fraction_of_scale(scale);
+    EXPECT_GE(scale, largest);
+    EXPECT_TRUE(std::isfinite(fraction) && fraction > 0) << largest;
+    EXPECT_EQ(encode_moment(0 * fraction, kTopOfM, spread_random(0xffff)), 0u) << largest;
+    if (largest < 0x1p-126f) continue;
+    for (const std::uint32_t random : {spread_random(0), spread_random(0xffff)}) {
+      EXPECT_EQ(encode_moment(largest * fraction, kTopOfM, random), kTopOfM) << largest;
+      EXPECT_EQ(encode_second_moment(largest * fraction, random), kTopOfV) << largest;
+    }
+  }
+  EXPECT_TRUE(std::isnan(moment_scale(std::numeric_limits<float>::quiet_NaN())));
+}
+
 /// The mean over all random numbers is the fraction itself, and none of them goes further than to a neighbour.
 TEST(EightBit, RoundsToNeighboursWithTheExactMean) {
   const Random random(3, Purpose::test, 0);
@@ -243,7 +259,7 @@ struct Reference {
     scales[begin / 64] = top_m;
     scales[begin / 64 + 1] = top_v;
     const auto code = [](double x, float scale, std::uint32_t top, std::uint32_t random16) {
-      return scale > 0 ? encode_moment(static_cast<float>(x) / scale, top, random16 << 4 | 8) : 0u;
+      return scale > 0 ? encode_moment(static_cast<float>(x) * (1.0f / scale), top, random16 << 4 | 8) : 0u;
     };
     for (std::size_t i = begin; i < end; ++i) {
       code_m[i] = code(std::abs(m[i]), top_m, 127, words[i] & 0xffff) | (m[i] < 0 ? 128u : 0u);

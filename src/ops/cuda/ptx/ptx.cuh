@@ -30,6 +30,18 @@ __device__ inline std::uint16_t f32x2_to_f8x2(float low, float high) {
   constexpr __nv_fp8_interpretation_t kFormat = dtype_of<T> == DType::f8e4m3 ? __NV_E4M3 : __NV_E5M2;
   return __nv_cvt_float2_to_fp8x2(make_float2(low, high), __NV_SATFINITE, kFormat);
 }
+
+/// 16 or 8 bytes of global memory, written by one instruction.
+__device__ inline void store_at_once(void* to, uint4 x) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};"
+               :
+               : "l"(__cvta_generic_to_global(to)), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+               : "memory");
+}
+__device__ inline void store_at_once(void* to, uint2 x) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" : : "l"(__cvta_generic_to_global(to)), "r"(x.x), "r"(x.y) : "memory");
+}
+
 /// 2^x to 2 ulp; 0 for -infinity.
 __device__ inline float exp2_approx(float x) {
   float out;
@@ -41,6 +53,13 @@ __device__ inline float exp2_approx(float x) {
 __device__ inline float reciprocal_approx(float x) {
   float out;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+  return out;
+}
+
+/// The root of x to 1 ulp; 0 for x below 2^-126.
+__device__ inline float sqrt_approx(float x) {
+  float out;
+  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
   return out;
 }
 
