@@ -11,7 +11,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 demo: setup  ## train a small sharded Llama on four MPI ranks (at most 5 minutes, no GPU needed)
-	@tools/build.sh $(BUILD) sherd $(if $(wildcard $(BUILD)/build.ninja $(BUILD)/Makefile),,-DSHERD_TESTS=OFF)
+	@CUDA_LATER=1 tools/build.sh $(BUILD) sherd $(if $(wildcard $(BUILD)/build.ninja $(BUILD)/Makefile),,-DSHERD_TESTS=OFF)
 	@tools/demo.sh $(BUILD)
 
 test:  ## build everything and run every test

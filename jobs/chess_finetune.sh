@@ -99,6 +99,13 @@ positive BATCH_SIZE_PER_DEVICE "$batch_size"
 nodes=$SLURM_JOB_NUM_NODES
 find_ranks
 check_batch
+if [ -n "${SLURM_GPUS_ON_NODE:-}" ] && [[ " $*" != *" --device"* ]]; then
+  case $("$sherd" --version) in
+    *"cuda: not in this build"*)
+      die "the allocation has GPUs, and $sherd is built without CUDA; run 'make build' where nvcc is (module load cuda)," \
+        "or add --device cpu" ;;
+  esac
+fi
 # Some Lustre mounts have no locks, and HDF5 then refuses to open: our files are written once and only read afterwards.
 export HDF5_USE_FILE_LOCKING=${HDF5_USE_FILE_LOCKING:-FALSE}
 export SRUN_CPUS_PER_TASK=$cpus  # since 22.05 srun no longer takes it from sbatch

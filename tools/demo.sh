@@ -51,6 +51,6 @@ cat <<END
 Next:
   $sherd generate --model $out --prompt "d2d4 g8f6"
   $sherd export --checkpoint $out --output $out/hf        a Hugging Face directory
-  sbatch jobs/chess_finetune.sh                                    the same on a cluster
+  make build && sbatch jobs/chess_finetune.sh                      the same on a cluster, on GPUs where there are any
   make test                                                        every test
 END

@@ -93,6 +93,12 @@ expect "a prepared corpus is not prepared again" silent_about 'sherd prepare'
 
 job SLURM_GPUS_ON_NODE=4
 expect "one rank per GPU" says 'srun .* --ntasks=8 --ntasks-per-node=4 .*sherd train '
+stand_in bin/sherd-of-a-cpu 'echo "cuda: not in this build"'
+job SLURM_GPUS_ON_NODE=4 SHERD=bin/sherd-of-a-cpu
+expect "GPUs, and a program without CUDA: exit 2" is $code 2
+expect "GPUs, and a program without CUDA: says what to do" says "built without CUDA; run 'make build'"
+job SLURM_GPUS_ON_NODE=4 SHERD=bin/sherd-of-a-cpu -- --device cpu
+expect "unless its ranks shall compute on CPUs" is $code 0
 job SLURM_GPUS_ON_NODE=4 SLURM_CPUS_ON_NODE=2
 expect "more GPUs than CPUs: exit 2" is $code 2
 expect "more GPUs than CPUs: says what to add" says 'add --ntasks-per-node=4'

@@ -1,11 +1,12 @@
-# The CUDA backend, where its compiler is. SHERD_CUDA: AUTO takes it where nvcc is, ON demands it, OFF leaves it out.
-set(SHERD_CUDA "AUTO" CACHE STRING "AUTO, ON or OFF: the CUDA backend")
+# The CUDA backend, where its compiler is. SHERD_CUDA: AUTO takes it where nvcc is, ON demands it, OFF leaves it out, and
+# so does LATER, until tools/build.sh is asked for more than a demo.
+set(SHERD_CUDA "AUTO" CACHE STRING "AUTO, ON, OFF or LATER: the CUDA backend")
 set(SHERD_HAS_CUDA OFF)
 # The kernels in src/ops/cuda: for nvcc, and for tests/emulation, which needs no CUDA.
 set(SHERD_CUDA_KERNELS adamw.cu adamw_8bit.cu attention.cu attention_decode.cu attention_delta.cu attention_flash.cu attention_flash_grad.cu attention_plain.cu
                        attention_plain_grad.cu cross_entropy.cu
                        cudnn_documents.cu embedding.cu gemm_plain.cu gemm_probe.cu gradient_norm.cu memory.cu quantize.cu rmsnorm.cu rope.cu swiglu.cu)
-if(SHERD_CUDA STREQUAL "OFF" OR SHERD_SANITIZE)
+if(SHERD_CUDA MATCHES "^(OFF|LATER)$" OR SHERD_SANITIZE)
   return()
 endif()
 if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
