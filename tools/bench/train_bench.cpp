@@ -5,7 +5,7 @@
 //   --mode forward-backward  its micro-batches alone: neither norm nor clipping nor optimizer
 //   --mode compute           the step with communicators that send nothing
 //   --mode communication     the step with ops that compute nothing
-//   --profile N              with mode whole: also "idle_share", of N steps that are traced
+//   --profile N              with mode whole: "idle_share" and others, of N more steps (CPU: 2), which are traced
 //   --mode overlap           all three in turn: exposed communication = (whole - compute) / communication, by rounds
 //
 // Every setting of `sherd train` has its own name (--model takes a config.json). A round is --steps steps between two
@@ -15,7 +15,6 @@
 #include <array>
 #include <chrono>
 #include <cstdlib>
-#include <map>
 #include <optional>
 
 #include "../../src/app/fit.hpp"
@@ -23,7 +22,6 @@
 #include "sherd/base/log.hpp"
 #include "sherd/config/command_line.hpp"
 #include "sherd/config/validate.hpp"
-#include "sherd/device/cpu/device.hpp"
 #include "sherd/file/json.hpp"
 #include "sherd/ops/backend.hpp"
 #include "sherd/train/algorithms.hpp"
@@ -36,17 +34,14 @@ namespace {
 /// Dense bf16 products by NVIDIA's datasheets of H100 SXM and H200 SXM, FLOP/s.
 constexpr double kHopperPeak = 989e12;
 
-/// Share of the profiled time in products, attention, and all else; empty without a profile (on a GPU).
-std::string shares(const std::map<std::string, double>& profile) {
-  double products = 0, attention = 0, all = 0;
-  for (const auto& [label, seconds] : profile) {
-    all += seconds;
-    if (label.starts_with("linear")) products += seconds;  // with the cross entropy's
-    if (label.starts_with("attention")) attention += seconds;
-  }
-  if (all == 0) return "";
-  return fmt::format(",\"product_share\":{:.4f},\"attention_share\":{:.4f},\"other_share\":{:.4f}", products / all,
-                     attention / all, 1 - (products + attention) / all);
+/// Of the time in which the compute stream was busy: products, attention, and all else. And the share that it was idle.
+std::string shares(const std::optional<TimeShares>& traced) {
+  if (!traced) return "\"idle_share\":null";
+  const double busy = 1 - traced->idle;
+  const auto share = [&](OpKind kind) { return traced->of.at(static_cast<std::size_t>(kind)) / busy; };
+  const double products = share(OpKind::gemm), attention = share(OpKind::attention);
+  return fmt::format(R"("idle_share":{:.5f},"product_share":{:.4f},"attention_share":{:.4f},"other_share":{:.4f})",
+                     traced->idle, products, attention, 1 - products - attention);
 }
 
 /// Of this process, in user mode and in the kernel.
@@ -86,7 +81,7 @@ class Bench {
         nodes_(NodeMap::discover(mpi_)),
         s_(settled(std::move(settings))),
         model_(load_model_config(s_.train.model)),
-        machine_(open_machine()),
+        machine_(app::open_machine(s_.train, nodes_, *host_)),
         options_(rig_options(s_.train)),
         mesh_(app::mesh_options(s_.train, machine_.shares)),
         plan_(plan_training(model_, options_, planned())),
@@ -103,23 +98,8 @@ class Bench {
     s.train.device = app::settle_device(s.train.device, nodes_, *host_);
     return s;
   }
-  /// The CPU's with a profile.
-  app::Machine open_machine() {
-    app::Machine machine = app::open_machine(s_.train, nodes_, *host_);
-    if (machine.kind == "cuda") return machine;
-    cpu::Options options;
-    options.threads = machine.threads;
-    options.profile = true;
-    auto device = std::make_unique<cpu::Device>(options);
-    profiled_ = device.get();
-    machine.device = std::move(device);
-    return machine;
-  }
   std::function<Mesh(Arena&)> planned() const {
     return [this](Arena& a) { return Mesh::planned(nodes_, mesh_, a); };
-  }
-  std::map<std::string, double> profile() const {
-    return profiled_ != nullptr ? profiled_->profile() : std::map<std::string, double>{};
   }
 
   std::unique_ptr<Rig> rig(const std::string& mode) {
@@ -160,12 +140,14 @@ class Bench {
     }
   }
 
-  /// The share of --profile N traced steps in which the compute stream had nothing to do. They run without recordings
-  /// (CUDA graphs), whose operations no trace sees, and with events around every operation.
-  double traced_idle(Rig& rig, std::int64_t number) {
+  /// What --profile N more steps are made of. They run without recordings (CUDA graphs), whose operations no trace
+  /// sees, and with events around every operation, so a GPU runs them only if asked to; a CPU two, unasked.
+  std::optional<TimeShares> traced_shares(Rig& rig, std::int64_t number) {
+    const std::int64_t steps = s_.train.profile > 0 ? s_.train.profile : machine_.kind == "cuda" ? 0 : 2;
+    if (s_.mode != "whole" || steps == 0) return std::nullopt;
     Trace& trace = machine_.device->trace();
     TrainStep& step = rig.step();
-    const std::int64_t end = number + s_.train.profile;
+    const std::int64_t end = number + steps;
     step.use_recordings(false);
     rig.synchronize();
     trace.start(StepProfile::kMostSlices);
@@ -181,7 +163,7 @@ class Bench {
     }
     rig.synchronize();
     trace.pause();
-    return shares_of(read_profile(trace.take(), trace.streams()).steps).idle;
+    return shares_of(read_profile(trace.take(), trace.streams()).steps);
   }
 
   void run_mode() {
@@ -198,21 +180,18 @@ class Bench {
       while (number < end) passes->enqueue(number++);
     };
     time(*rig, [&] { steps(s_.warmup); });
-    const std::map<std::string, double> before = profile();
     std::vector<double> seconds;
     for (std::int64_t round = 0; round < s_.rounds; ++round) {
       seconds.push_back(time(*rig, [&] { steps(s_.steps); }) / static_cast<double>(s_.steps));
     }
     if (passes) loss = passes->loss();
-    std::map<std::string, double> profile = this->profile();
-    for (auto& [label, value] : profile) value -= before.contains(label) ? before.at(label) : 0;
-    if (s_.mode == "whole" && s_.train.profile > 0) idle_ = traced_idle(*rig, number);
-    if (mpi_.rank() == 0) fmt::print("{}\n", report(seconds, gemm_rate, loss, profile));
+    const std::optional<TimeShares> traced = traced_shares(*rig, number);
+    if (mpi_.rank() == 0) fmt::print("{}\n", report(seconds, gemm_rate, loss, traced));
   }
 
   /// seconds: of a step, by rounds. gemm_rate: of all ranks.
   std::string report(const std::vector<double>& seconds, double gemm_rate, double loss,
-                     const std::map<std::string, double>& profile) const {
+                     const std::optional<TimeShares>& traced) const {
     const double took = median(seconds), ranks = mpi_.size();
     const auto tokens = static_cast<double>(s_.train.total_batch_size * s_.train.max_seq_length);
     const double flops = plan_.ops.product_flops + plan_.ops.attention_flops;  // per rank, with what is recomputed
@@ -234,10 +213,10 @@ class Bench {
                ranks * flops / took / gemm_rate) +
            fmt::format(
                R"("persistent_bytes":{},"activation_bytes":{},"documents_per_row":{},"valid_targets":{},"device":{},)"
-               R"("cuda":{},"algorithms":{},"settings":{},"idle_share":{}{}}})",
+               R"("cuda":{},"algorithms":{},"settings":{},{}}})",
                plan_.persistent_bytes, plan_.activation_bytes, most_documents(batches_), valid_targets(),
                json_quote(device), json_quote(cuda::version()), headers_of(algorithms_), changed_settings(s_),
-               idle_ < 0 ? "null" : fmt::format("{:.5f}", idle_), shares(profile));
+               shares(traced));
   }
   std::int64_t valid_targets() const {
     std::int64_t valid = 0;
@@ -278,14 +257,12 @@ class Bench {
   const NodeMap nodes_;
   const Settings s_;
   const ModelConfig model_;
-  const cpu::Device* profiled_ = nullptr;
   const app::Machine machine_;
   const RigOptions options_;
   const MeshOptions mesh_;
   const TrainingPlan plan_;
   const std::vector<HostBatch> batches_;
   PlannedOps ignored_;
-  double idle_ = -1;        // none was asked for
   std::string algorithms_;  // what the first rig chose, for those after it
 };
 

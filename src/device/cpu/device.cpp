@@ -83,11 +83,6 @@ std::set<WaitSite> Device::wait_sites() const {
   return state_->sites;
 }
 
-std::map<std::string, double> Device::profile() const {
-  const std::lock_guard lock(state_->profile_mutex);
-  return state_->seconds_by_label;
-}
-
 void Device::ignore_waits_at(WaitSite site) {
   state_->ignored.insert(std::move(site));
 }

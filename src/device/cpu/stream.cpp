@@ -110,7 +110,6 @@ void CpuStream::execute(Item& item) {
 }
 
 void CpuStream::work(Item& item) {
-  const auto begin = state_->options.profile ? Clock::now() : Clock::time_point();
   running_on = state_.get();
   try {
     item.work();
@@ -118,9 +117,6 @@ void CpuStream::work(Item& item) {
     state_->fail(std::current_exception());
   }
   running_on = nullptr;
-  if (!state_->options.profile) return;
-  const std::lock_guard lock(state_->profile_mutex);
-  state_->seconds_by_label[item.label] += seconds_since(begin);
 }
 
 bool CpuStream::run_one() {
@@ -157,18 +153,18 @@ std::unique_ptr<TraceSlice> CpuStream::open_slice(const char* op) {
 
 void CpuStream::enqueue(const char* label, const Access& access, Work work) {
   if (state_->hazards) state_->hazards->item(hazard_index_, label, access);
-  push({label, std::move(work), nullptr, nullptr, open_slice(label)});
+  push({std::move(work), nullptr, nullptr, open_slice(label)});
 }
 
 void CpuStream::mark(const char* what) {
-  if (std::unique_ptr<TraceSlice> slice = open_slice(what)) push({what, nullptr, nullptr, nullptr, std::move(slice)});
+  if (std::unique_ptr<TraceSlice> slice = open_slice(what)) push({nullptr, nullptr, nullptr, std::move(slice)});
 }
 
 void CpuStream::record(sherd::Event& event) {
   auto& e = dynamic_cast<CpuEvent&>(event);
   e.latest = std::make_shared<Ticket>();
   if (state_->hazards) e.clock = state_->hazards->record(hazard_index_);
-  push({"record", nullptr, nullptr, e.latest});
+  push({nullptr, nullptr, e.latest});
 }
 
 void CpuStream::wait(const sherd::Event& event, std::source_location at) {
@@ -181,14 +177,14 @@ void CpuStream::wait(const sherd::Event& event, std::source_location at) {
   }
   if (!e.latest) return;
   const bool computes = kind_ == StreamKind::compute;
-  push({"wait", nullptr, e.latest, nullptr,
-        open_slice(computes ? Trace::kWaitsForCommunication : Trace::kWaitsForComputation)});
+  push(
+      {nullptr, e.latest, nullptr, open_slice(computes ? Trace::kWaitsForCommunication : Trace::kWaitsForComputation)});
 }
 
 void CpuStream::synchronize() {
   if (threaded() && !state_->options.plan_only) {
     const auto end = std::make_shared<Ticket>();
-    push({"synchronize", nullptr, nullptr, end});
+    push({nullptr, nullptr, end});
     end->await();
   } else {
     state_->drain();

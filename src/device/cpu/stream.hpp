@@ -43,9 +43,6 @@ struct Device::State {
   Trace trace;
   std::vector<TraceRange> ranges;  // entered, not yet left; the host's thread's
 
-  std::mutex profile_mutex;
-  std::map<std::string, double> seconds_by_label;
-
   /// The first error of any stream: all work after it is skipped, and the host sees it at its next synchronize().
   std::atomic<bool> failed{false};
   std::mutex error_mutex;
@@ -76,7 +73,6 @@ class CpuStream final : public sherd::Stream {
 
  private:
   struct Item {
-    const char* label = "";
     Work work;        // at most one of the three is set
     TicketPtr until;  // wait
     TicketPtr mark;   // record

@@ -3,7 +3,6 @@
 // host under several legal orders, and each item's declared reads and writes are checked for a missing wait.
 #include <functional>
 #include <initializer_list>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -54,7 +53,6 @@ struct Options {
   bool check_hazards = false;       // report two unordered accesses of one range as an Error (tests)
   bool plan_only = false;           // drop all work: the plan walks the step without data
   int threads = 1;                  // OpenMP threads of a compute stream
-  bool profile = false;             // add up the seconds of work by label
   bool (*interrupted)() = nullptr;  // asked by interrupted(), too: that of a device whose stream waits for this one
 };
 
@@ -77,8 +75,6 @@ class Device final : public sherd::Device {
   void host_access(const char* label, const Access& access);
   /// Tests: all wait sites met so far; and waits at `site` are left out from now on.
   std::set<WaitSite> wait_sites() const;
-  /// Seconds of work by label, with Options::profile; read after a synchronize().
-  std::map<std::string, double> profile() const;
   void ignore_waits_at(WaitSite site);
 
   struct State;  // shared by the device's streams and events (src/device/cpu/stream.hpp)
