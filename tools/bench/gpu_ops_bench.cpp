@@ -23,7 +23,7 @@
 #include <cstdlib>
 
 #include "../../src/ops/cuda/cudnn_attention.hpp"
-#include "../../src/ops/cuda/gemm_probe.hpp"
+#include "../../src/ops/cuda/search_probe.hpp"
 #include "../../src/ops/cuda/timed_search.hpp"
 #include "documents.hpp"
 #include "sherd/base/log.hpp"

@@ -5,7 +5,7 @@ set(SHERD_HAS_CUDA OFF)
 # The kernels in src/ops/cuda: for nvcc, and for tests/emulation, which needs no CUDA.
 set(SHERD_CUDA_KERNELS adamw.cu adamw_8bit.cu attention.cu attention_decode.cu attention_delta.cu attention_flash.cu attention_flash_grad.cu attention_plain.cu
                        attention_plain_grad.cu cross_entropy.cu
-                       cudnn_documents.cu embedding.cu gemm_plain.cu gemm_probe.cu gradient_norm.cu memory.cu quantize.cu rmsnorm.cu rope.cu swiglu.cu)
+                       cudnn_documents.cu embedding.cu gemm_plain.cu search_probe.cu gradient_norm.cu memory.cu quantize.cu rmsnorm.cu rope.cu swiglu.cu)
 if(SHERD_CUDA MATCHES "^(OFF|LATER)$" OR SHERD_SANITIZE)
   return()
 endif()

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "cudnn_attention.hpp"
-#include "gemm_probe.hpp"
+#include "search_probe.hpp"
 #include "sherd/base/log.hpp"
 #include "timed_search.hpp"
 

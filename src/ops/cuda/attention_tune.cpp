@@ -2,9 +2,9 @@
 
 #include <vector>
 
+#include "algorithm_cache.hpp"
 #include "attention_search.hpp"
 #include "cudnn_attention.hpp"
-#include "gemm_cache.hpp"
 #include "sherd/base/log.hpp"
 
 namespace sherd::cuda {

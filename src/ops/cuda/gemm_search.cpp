@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "gemm_probe.hpp"
 #include "gemm_problem.hpp"
+#include "search_probe.hpp"
 #include "sherd/base/log.hpp"
 #include "sherd/base/narrow.hpp"
 #include "timed_search.hpp"

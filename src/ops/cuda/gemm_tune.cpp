@@ -1,9 +1,9 @@
 // Which algorithms compute a run's products: those that are known, those in the cache, those of a search.
 #include <algorithm>
 
+#include "algorithm_cache.hpp"
 #include "algorithm_text.hpp"
 #include "attention_tune.hpp"
-#include "gemm_cache.hpp"
 #include "gemm_search.hpp"
 #include "ops.hpp"
 #include "sherd/base/log.hpp"

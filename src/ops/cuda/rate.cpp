@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "gemm.hpp"
-#include "gemm_probe.hpp"
+#include "search_probe.hpp"
 #include "sherd/device/cuda/device.hpp"
 #include "sherd/device/cuda/stream.hpp"
 #include "sherd/ops/cuda/ops.hpp"

@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "../../../src/ops/cuda/gemm_probe.hpp"
+#include "../../../src/ops/cuda/search_probe.hpp"
 #include "harness.hpp"
 
 namespace sherd::cuda {

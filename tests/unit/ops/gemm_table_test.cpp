@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "../../../src/ops/cuda/gemm_cache.hpp"
+#include "../../../src/ops/cuda/algorithm_cache.hpp"
 #include "sherd/base/error.hpp"
 
 namespace sherd::cuda {

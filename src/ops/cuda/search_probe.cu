@@ -1,4 +1,4 @@
-#include "gemm_probe.hpp"
+#include "search_probe.hpp"
 
 #include "launch.cuh"
 #include "reduce.cuh"

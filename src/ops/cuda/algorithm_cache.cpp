@@ -1,4 +1,4 @@
-#include "gemm_cache.hpp"
+#include "algorithm_cache.hpp"
 
 #include <unistd.h>
 

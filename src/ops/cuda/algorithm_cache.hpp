@@ -1,7 +1,7 @@
 #pragma once
 // Tables of algorithms on disk: one file per kind, device, number of multiprocessors and library version, in
-// $XDG_CACHE_HOME/sherd or
-// ~/.cache/sherd. A cache only saves the search's time, so nothing here throws: what goes wrong is logged.
+// $XDG_CACHE_HOME/sherd or ~/.cache/sherd. A cache only saves the search's time, so nothing here throws: what goes
+// wrong is logged.
 #include <filesystem>
 #include <string>
 #include <string_view>
