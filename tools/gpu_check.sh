@@ -115,6 +115,7 @@ perform() {
 parse "$@"
 mkdir -p "$out/logs"
 out=$(cd "$out" && pwd)
+export XDG_CACHE_HOME=$out/cache  # searches of algorithms are a part of the checks, and not the user's
 cuda=''
 find_cuda_libraries
 find_device
