@@ -103,10 +103,14 @@ struct DeviceState {
   void rethrow();
 };
 
+class CudaStream;
+
 class CudaEvent final : public sherd::Event {
  public:
   CudaEvent() : event(make_event(cudaEventDisableTiming | cudaEventBlockingSync)) {}
   OwnedEvent event;
+  const CudaStream* recorder = nullptr;  // the stream that recorded it last
+  std::size_t traced_before = 0;         // operations that this stream had traced until then
 };
 
 class CudaRecording final : public sherd::Recording {
@@ -149,7 +153,7 @@ class CudaStream final : public sherd::Stream {
   void check_work(cudaError_t rc) const;
   void wait_until(cudaEvent_t until);
   void add_waits();
-  void take_slices();
+  void take_slices(std::size_t count);
   void time_slice(TracedOp& op);
   OwnedEvent recorded_event();
 
@@ -165,7 +169,8 @@ class CudaStream final : public sherd::Stream {
   bool recording_ = false;
   double seconds_waited_ = 0;
 
-  std::vector<TracedOp> traced_;  // since the last synchronize()
+  std::vector<TracedOp> traced_;  // not yet taken
+  std::size_t taken_ = 0;         // before these
   OwnedEvent begun_;              // begin_slice() was called
   double asked_ = 0;              // then
   OwnedEvent clock_;              // as DeviceState's, of the trace clock_of_, once that one is long ago

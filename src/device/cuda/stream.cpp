@@ -125,7 +125,10 @@ CudaStream::~CudaStream() {
 /// Called by destructors, too, on the way of an exception: an error waits for the next synchronize().
 void CudaStream::record(sherd::Event& event) {
   try {
-    CUDA_CHECK(cudaEventRecord(dynamic_cast<CudaEvent&>(event).event.get(), native()));
+    auto& e = dynamic_cast<CudaEvent&>(event);
+    CUDA_CHECK(cudaEventRecord(e.event.get(), native()));
+    e.recorder = this;
+    e.traced_before = taken_ + traced_.size();
   } catch (...) {
     state_->fail(std::current_exception());
   }
@@ -152,15 +155,17 @@ void CudaStream::synchronize() {
   state_->rethrow();  // what host work or a kernel said of it, rather than CUDA
   check_work(rc);
   add_waits();
-  take_slices();
+  take_slices(traced_.size());
 }
 
 /// Waits that came before the event are counted by the next synchronize() of everything: they are few in a world of one
 /// rank, the only one whose host runs ahead.
 void CudaStream::synchronize(const sherd::Event& event) {
-  const cudaError_t rc = cudaEventSynchronize(dynamic_cast<const CudaEvent&>(event).event.get());
+  const auto& e = dynamic_cast<const CudaEvent&>(event);
+  const cudaError_t rc = cudaEventSynchronize(e.event.get());
   state_->rethrow();
   check_work(rc);
+  if (e.recorder == this && e.traced_before > taken_) take_slices(e.traced_before - taken_);
 }
 
 /// With --debug every operation is waited for, and a trace wants each one's time, so none is recorded. What cannot be

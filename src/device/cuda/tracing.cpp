@@ -81,10 +81,11 @@ void CudaStream::time_slice(TracedOp& op) {
   if (op.end.get() == nullptr) op.end = make_event(cudaEventDefault);
 }
 
-/// After the stream has done all of traced_.
-void CudaStream::take_slices() {
-  for (std::size_t first = 0; first < traced_.size(); first += kSameDrift) {
-    const std::span<TracedOp> some = std::span(traced_).subspan(first, std::min(kSameDrift, traced_.size() - first));
+/// The first `count` of traced_, which the stream has done; if they are not all, then as many as whole groups have.
+void CudaStream::take_slices(std::size_t count) {
+  if (count < traced_.size()) count -= count % kSameDrift;
+  for (std::size_t first = 0; first < count; first += kSameDrift) {
+    const std::span<TracedOp> some = std::span(traced_).subspan(first, std::min(kSameDrift, count - first));
     double least_delay = std::numeric_limits<double>::infinity();
     for (TracedOp& op : some) {
       time_slice(op);
@@ -98,7 +99,8 @@ void CudaStream::take_slices() {
       state_->idle_events.push_back(std::move(op.end));
     }
   }
-  traced_.clear();
+  traced_.erase(traced_.begin(), traced_.begin() + static_cast<std::ptrdiff_t>(count));
+  taken_ += count;
 }
 
 }  // namespace sherd::cuda

@@ -52,6 +52,25 @@ TEST_F(CudaTrace, TimesOperationsOneAfterTheOther) {
   }
 }
 
+/// A host that runs ahead waits for events only: a long trace does not keep two events of every operation until its
+/// end.
+TEST_F(CudaTrace, TakesWhatIsDoneWhenAnEventIsWaitedFor) {
+  const std::unique_ptr<Event> done = device->event("step done");
+  for (int i = 0; i < 600; ++i) run(*compute, "first step", 100);
+  compute->record(*done);
+  for (int i = 0; i < 100; ++i) run(*compute, "next step", 100);
+  compute->synchronize(*done);
+  std::vector<TraceSlice> slices = device->trace().take();
+  EXPECT_EQ(slices.size(), 512u);
+  for (const TraceSlice& rest : taken()) slices.push_back(rest);
+  ASSERT_EQ(slices.size(), 700u);
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    EXPECT_STREQ(slices[i].op, i < 600 ? "first step" : "next step");
+    EXPECT_NEAR(length(slices[i]), 100 * kMicrosecond, kExact);
+  }
+  compute->synchronize(*done);  // once more, with nothing left of it
+}
+
 TEST_F(CudaTrace, ShowsTheGapsInWhichTheDeviceIdles) {
   run(*compute, "one", 50);
   compute->synchronize();
