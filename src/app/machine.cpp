@@ -156,7 +156,7 @@ Machine open_machine(const TrainConfig& config, const NodeMap& nodes, Exchange& 
   return machine;
 }
 
-DeviceRates mean_rates(const Machine& machine, DType dtype, Exchange& host) {
+DeviceRates mean_rates(const Machine& machine, DType dtype, bool fp8, Exchange& host) {
   const bool cuda = machine.kind == "cuda";
   if (!cuda) cpu::set_threads(machine.threads);
   host.all_gather("");  // all at once, as in the step
@@ -164,13 +164,15 @@ DeviceRates mean_rates(const Machine& machine, DType dtype, Exchange& host) {
   together(host, [&] {
     mine.flops = cuda ? cuda::measure_gemm_rate(*machine.device, dtype) : cpu::measure_gemm_rate(dtype);
     mine.bytes = cuda ? cuda::measure_copy_rate(*machine.device) : cpu::measure_copy_rate();
+    if (fp8) mine.f8_flops = cuda ? cuda::measure_gemm_rate(*machine.device, DType::f8e4m3) : mine.flops;
   });
-  for (const std::string& rates : host.all_gather(fmt::format("{} {}", mine.flops, mine.bytes))) {
+  for (const std::string& rates : host.all_gather(fmt::format("{} {} {}", mine.flops, mine.bytes, mine.f8_flops))) {
     char* next = nullptr;
     sum.flops += std::strtod(rates.c_str(), &next);
-    sum.bytes += std::strtod(next, nullptr);
+    sum.bytes += std::strtod(next, &next);
+    sum.f8_flops += std::strtod(next, nullptr);
   }
-  return {sum.flops / host.size(), sum.bytes / host.size()};
+  return {sum.flops / host.size(), sum.bytes / host.size(), sum.f8_flops / host.size()};
 }
 
 }  // namespace sherd::app

@@ -55,7 +55,8 @@ struct Machine {
 /// What the settled `config` asks for, on all ranks or on none. Collective.
 Machine open_machine(const TrainConfig& config, const NodeMap& nodes, Exchange& host);
 
-/// What a rank's device reaches, measured by all at once, as in a step: the mean of all ranks. Collective.
-DeviceRates mean_rates(const Machine& machine, DType dtype, Exchange& host);
+/// What a rank's device reaches, measured by all at once, as in a step: the mean of all ranks. With `fp8` also in
+/// eight bits; on the CPU, which has no units for them, that is the rate of `dtype`. Collective.
+DeviceRates mean_rates(const Machine& machine, DType dtype, bool fp8, Exchange& host);
 
 }  // namespace sherd::app

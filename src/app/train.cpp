@@ -55,14 +55,6 @@ StepWork work_without_recomputation(const ModelConfig& model, RigOptions options
       .ops.work;
 }
 
-void log_needs(const StepNeeds& needs) {
-  const OpWork work = total(needs.needed);
-  log::info(
-      "a step needs {:.4g} TFLOP and {:.4g} GB of memory traffic per rank: {:.4g} s at the {:.4g} TFLOP/s and {:.4g} "
-      "GB/s that were measured (SOL 100%)",
-      work.flops / 1e12, work.bytes / 1e9, needs.least_seconds(), needs.rates.flops / 1e12, needs.rates.bytes / 1e9);
-}
-
 }  // namespace
 
 int train(const TrainConfig& given, const MpiSession& mpi) {
@@ -83,14 +75,14 @@ int train(const TrainConfig& given, const MpiSession& mpi) {
   together(*host, [&] { require_fit(plan, config, model, nodes, machine, mpi.rank()); });
 
   const StepNeeds needs{plan.ops.work, work_without_recomputation(model, options, nodes, mesh),
-                        mean_rates(machine, options.shard.param_dtype, *host)};
+                        mean_rates(machine, options.shard.param_dtype, config.fp8, *host)};
   const auto make_mesh = [&](Arena& persistent) { return Mesh::make(mpi, nodes, mesh, persistent); };
   Rig rig(*machine.device, {make_mesh, backend_of(config.device).make_ops}, model, options,
           plan.allocate(*machine.device));
   log_machine(machine, rig.mesh());
   log_plan(model, plan, config);
   log_fp8(config, model, plan.ops);
-  log_needs(needs);
+  log::info("{}", needs_line(needs));
 
   RunState state = restore(config, model, inputs.corpus.info().tokenizer_sha256, rig, *host);
   together(*host, [&] {

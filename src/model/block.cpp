@@ -31,7 +31,14 @@ BlockTensors BlockTensors::bind(std::span<const Tensor> p) {
   return {p[0], fuse(p.subspan(1, 3)), p[4], p[5], fuse(p.subspan(6, 2)), p[8]};
 }
 
-BlockSaved take_saved(const LlamaContext& ctx, Keep keep, Tensor x, Tensor x_post) {
+BlockScales take_scales(const LlamaContext& ctx) {
+  if (!ctx.fp8) return {};
+  const Tensor all = ctx.arena.take(DType::f32, {8});
+  const auto pair = [&](std::int64_t first) { return F8Scales{all.flat(first, 1), all.flat(first + 1, 1)}; };
+  return {pair(0), pair(2), pair(4), pair(6)};
+}
+
+BlockSaved take_saved(const LlamaContext& ctx, Keep keep, Tensor x, Tensor x_post, const BlockScales& scales) {
   const std::int64_t N = ctx.N(), C = ctx.config.hidden_size, F = ctx.config.intermediate_size;
   const auto take = [&](DType t, std::initializer_list<std::int64_t> shape) { return ctx.arena.take(t, shape); };
   BlockSaved s;
@@ -48,6 +55,7 @@ BlockSaved take_saved(const LlamaContext& ctx, Keep keep, Tensor x, Tensor x_pos
     s.h_post = take(ctx.act, {N, C});
     s.swiglu = take(ctx.act, {N, F});
   }
+  s.scales = scales.qkv.x ? scales : take_scales(ctx);
   return s;
 }
 
@@ -67,14 +75,14 @@ void block_forward(const LlamaContext& ctx, const BlockTensors& w, Residual& io,
     s.x = io.stream;
     ops.rmsnorm(s.x, w.norm_in, eps, h_in, s.rstd_in, on);
   }
-  project(ctx, h_in, w.qkv, s.qkv.view({N, ctx.heads().packed()}));
+  project(ctx, h_in, w.qkv, s.qkv.view({N, ctx.heads().packed()}), s.scales.qkv);
   ops.rope(s.qkv, ctx.doc_start, ctx.rope_table, ctx.heads(), false, on);
   ops.attention(s.qkv, ctx.doc_start, ctx.heads(), s.att, s.lse, on);
-  project(ctx, s.att.view({N, s.att.cols()}), w.out, io.branch);
+  project(ctx, s.att.view({N, s.att.cols()}), w.out, io.branch, s.scales.out);
   ops.rmsnorm_residual(s.x, io.branch, w.norm_post, eps, s.x_post, h_post, s.rstd_post, on);
-  project(ctx, h_post, w.gate_up, s.gate_up);
+  project(ctx, h_post, w.gate_up, s.gate_up, s.scales.gate_up);
   if (gated) ops.swiglu(s.gate_up, gated, on);
-  if (output) project(ctx, gated, w.down, io.branch);
+  if (output) project(ctx, gated, w.down, io.branch, s.scales.down);
   io.stream = s.x_post;
   io.pending = true;
 }
@@ -92,20 +100,20 @@ void block_backward(const LlamaContext& ctx, const BlockTensors& w, const BlockS
     const Arena::Scope inner(ctx.arena);
     const Tensor gated = s.swiglu ? s.swiglu : ctx.arena.take(ctx.act, {N, F});  // (N, F), then its gradient
     if (!s.swiglu) ops.swiglu(s.gate_up, gated, on);
-    project_backward(ctx, g, gated, w.down, gated, d.to.down, d.beta);
+    project_backward(ctx, g, gated, w.down, gated, d.to.down, d.beta, s.scales.down);
     ops.swiglu_grad(gated, s.gate_up, s.gate_up, on);
     const Tensor h_post = normalized(ctx, s.h_post, s.x_post, w.norm_post, h);
-    project_backward(ctx, s.gate_up, h_post, w.gate_up, dh, d.to.gate_up, d.beta);
+    project_backward(ctx, s.gate_up, h_post, w.gate_up, dh, d.to.gate_up, d.beta, s.scales.gate_up);
     ops.rmsnorm_grad(dh, s.x_post, w.norm_post, s.rstd_post, g, d.to.norm_post, d.beta, on);
   }
   const Tensor datt = ctx.arena.take(ctx.act, {ctx.B, ctx.T, q_cols});                // (B, T, H D)
   const Tensor dqkv = ctx.arena.take(ctx.act, {ctx.B, ctx.T, packed});                // (B, T, (H + 2 K) D)
   const Tensor delta = ctx.arena.take(DType::f32, {ctx.B, ctx.config.heads, ctx.T});  // (B, H, T)
-  project_backward(ctx, g, s.att.view({N, q_cols}), w.out, datt.view({N, q_cols}), d.to.out, d.beta);
+  project_backward(ctx, g, s.att.view({N, q_cols}), w.out, datt.view({N, q_cols}), d.to.out, d.beta, s.scales.out);
   ops.attention_grad(datt, s.qkv, ctx.doc_start, ctx.heads(), s.att, s.lse, delta, dqkv, on);
   ops.rope(dqkv, ctx.doc_start, ctx.rope_table, ctx.heads(), true, on);
   const Tensor h_in = normalized(ctx, s.h_in, s.x, w.norm_in, h);
-  project_backward(ctx, dqkv.view({N, packed}), h_in, w.qkv, dh, d.to.qkv, d.beta);
+  project_backward(ctx, dqkv.view({N, packed}), h_in, w.qkv, dh, d.to.qkv, d.beta, s.scales.qkv);
   ops.rmsnorm_grad(dh, s.x, w.norm_in, s.rstd_in, g, d.to.norm_in, d.beta, on);
 }
 

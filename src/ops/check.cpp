@@ -43,7 +43,7 @@ void check_grad(const char* what, const Tensor& t, DType act) {
               name_of(act));
 }
 
-void check_quantize(const Tensor& x, const Tensor& codes, const Tensor& transposed, const Tensor& scale) {
+void check_quantize(const Tensor& x, const Tensor& codes, const Tensor& transposed, const Tensor& scale, F8Scale how) {
   const std::int64_t rows = x.rows(), cols = x.cols();
   check_matrix("x", x, rows, cols, DType::bf16);
   SHERD_CHECK(rows % kF8Multiple == 0 && cols % kF8Multiple == 0, "quantize: both dims of {} must be multiples of {}",
@@ -59,7 +59,9 @@ void check_quantize(const Tensor& x, const Tensor& codes, const Tensor& transpos
     SHERD_CHECK(reinterpret_cast<std::uintptr_t>(t.data) % 16 == 0, "quantize: {} begin at no multiple of 16 bytes",
                 name);
   }
-  check_flat("scale", scale, 1, DType::f32);
+  const bool given = how == F8Scale::given;
+  SHERD_CHECK(scale, "quantize: no scale {}, expected f32 (1)", given ? "is given" : "to write");
+  check_flat(given ? "given scale" : "scale", scale, 1, DType::f32);
 }
 
 void check_embedding(const Tensor& tokens, const Tensor& table, const Tensor& out) {

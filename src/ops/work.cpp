@@ -11,13 +11,15 @@ struct OpName {
   std::string_view part_of{};  // empty: of nothing but itself
 };
 
+constexpr std::string_view kInEightBits = "linear_f8";
+
 using enum OpKind;
 constexpr std::array kOps = {
     // ops/*/linear.*, ops/*/cross_entropy.*: on the CPU linear_cross_entropy is one operation, with its softmax
     OpName{"linear", gemm},
     OpName{"linear_grad_input", gemm},
     OpName{"linear_grad_weight", gemm},
-    OpName{"linear_f8", gemm},
+    OpName{kInEightBits, gemm},
     OpName{"linear_cross_entropy", gemm},
     OpName{"cross_entropy_loss", elementwise},
     OpName{"quantize", elementwise},
@@ -101,10 +103,20 @@ OpWork total(const StepWork& work) {
   return sum;
 }
 
+double f8_flops(const StepWork& work) {
+  const auto found = work.find(kInEightBits);
+  return found == work.end() ? 0 : found->second.flops;
+}
+
+double flop_rate(std::string_view op, const DeviceRates& rates) {
+  return op == kInEightBits ? rates.f8_flops : rates.flops;
+}
+
 double least_seconds(const StepWork& work, const DeviceRates& rates) {
-  if (rates.flops <= 0 || rates.bytes <= 0) return 0;
+  const double f8 = f8_flops(work);
+  if (rates.flops <= 0 || rates.bytes <= 0 || (f8 > 0 && rates.f8_flops <= 0)) return 0;
   const OpWork sum = total(work);
-  return sum.flops / rates.flops + sum.bytes / rates.bytes;
+  return (sum.flops - f8) / rates.flops + (f8 > 0 ? f8 / rates.f8_flops : 0) + sum.bytes / rates.bytes;
 }
 
 }  // namespace sherd

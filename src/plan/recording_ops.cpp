@@ -69,9 +69,9 @@ class RecordingOps final : public Ops {
   void attention(Tensor qkv, Tensor, Heads heads, Tensor, Tensor, Stream&) override {
     attend("attention", 2, qkv, heads);
   }
-  /// Once for the scale, once for the codes.
-  void quantize(Tensor x, Tensor codes, Tensor transposed, Tensor scale, Stream&) override {
-    moves("quantize", bytes_of({x, x, codes, transposed, scale}));
+  /// Once for the scale, unless it is given, once for the codes.
+  void quantize(Tensor x, Tensor codes, Tensor transposed, Tensor scale, F8Scale how, Stream&) override {
+    moves("quantize", bytes_of({how == F8Scale::find ? x : Tensor{}, x, codes, transposed, scale}));
   }
   void linear_f8(Tensor a, Tensor a_scale, Tensor b, Tensor b_scale, Tensor out, float beta, Stream&) override {
     product("linear_f8", linear_f8_product(a, a_scale, b, b_scale, out, beta));

@@ -14,6 +14,20 @@ std::string clock_text(double seconds) {
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
+std::string needs_line(const StepNeeds& needs) {
+  const OpWork work = total(needs.needed);
+  std::string of_them, rate;
+  if (needs.rates.f8_flops > 0) {
+    of_them = fmt::format(", {:.4g} of them in eight bits,", f8_flops(needs.needed) / 1e12);
+    rate = fmt::format(", {:.4g} in eight bits,", needs.rates.f8_flops / 1e12);
+  }
+  return fmt::format(
+      "a step needs {:.4g} TFLOP{} and {:.4g} GB of memory traffic per rank: {:.4g} s at the {:.4g} TFLOP/s{} and "
+      "{:.4g} GB/s that were measured (SOL 100%)",
+      work.flops / 1e12, of_them, work.bytes / 1e9, needs.least_seconds(), needs.rates.flops / 1e12, rate,
+      needs.rates.bytes / 1e9);
+}
+
 std::string log_line(const StepReport& r) {
   return fmt::format(
       "step {}/{}  loss {:.4f}  lr {:.2e}  norm {:.3f}  {:.0f} tok/s  MFU {:.1f}%  SOL {:.1f}%  mem {:.2f} GiB  data "

@@ -82,8 +82,8 @@ void Pass::forward_kept(const LlamaContext& ctx, Residual& io) {
   }
 }
 
-/// Keeps the inputs of segments (or nothing, for evaluation); all else of a block is scratch, but for the stream that
-/// travels on in `carry`.
+/// Keeps the inputs of segments and all scales (or nothing, for evaluation); all else of a block is scratch, but for
+/// the stream that travels on in `carry`.
 void Pass::forward_segments(const LlamaContext& ctx, Residual& io, bool keep_inputs) {
   const Tensor carry = activations_.take(act_, {ctx.N(), config_.hidden_size});
   for (std::int64_t i = 0; i < config_.layers; ++i) {
@@ -94,9 +94,11 @@ void Pass::forward_segments(const LlamaContext& ctx, Residual& io, bool keep_inp
       if (!x) x = activations_.take(act_, {ctx.N(), config_.hidden_size});
       segment_inputs_[static_cast<std::size_t>(i / recompute_.every)] = x;
     }
+    const BlockScales scales = keep_inputs ? take_scales(ctx) : BlockScales{};
     const Arena::Scope scratch(activations_);
-    BlockSaved saved = take_saved(ctx, Keep::selective, x, carry);
+    BlockSaved saved = take_saved(ctx, Keep::selective, x, carry, scales);
     block_forward(ctx, BlockTensors::bind(w.all()), io, saved);
+    if (keep_inputs) saved_[static_cast<std::size_t>(i)].scales = saved.scales;
   }
 }
 
@@ -145,7 +147,7 @@ void Pass::backward_segment(const LlamaContext& ctx, std::int64_t segment, Tenso
     const ShardedModel::Weights w = model_.use(unit_of(i));
     prefetch(i < last ? i + 1 : after(i));
     BlockSaved& saved = saved_[static_cast<std::size_t>(i)];
-    saved = take_saved(ctx, Keep::all, io.pending ? Tensor{} : io.stream);
+    saved = take_saved(ctx, Keep::all, io.pending ? Tensor{} : io.stream, {}, saved.scales);
     block_forward(ctx, BlockTensors::bind(w.all()), io, saved, i < last);
     if (i == last) block_backward_and_reduce(ctx, w, saved, g, i);
   }

@@ -175,7 +175,8 @@ std::string rate_text(const OpTotal& op, const DeviceRates& rates) {
     return rate > 0 ? fmt::format("  {:.0f}%", 100 * reached / rate) : std::string();
   };
   if (op.flops_per_second > 0)
-    return fmt::format("{:.4g} TFLOP/s{}", op.flops_per_second / 1e12, share(op.flops_per_second, rates.flops));
+    return fmt::format("{:.4g} TFLOP/s{}", op.flops_per_second / 1e12,
+                       share(op.flops_per_second, flop_rate(op.op, rates)));
   if (op.bytes_per_second > 0)
     return fmt::format("{:.4g} GB/s{}", op.bytes_per_second / 1e9, share(op.bytes_per_second, rates.bytes));
   return "";
@@ -204,10 +205,11 @@ std::string summary_json(const Profile& profile, const SummaryFacts& facts, cons
   return fmt::format(
       "{{\"version\":1,\"ranks\":{},\"seconds_per_step\":{:.9f},\"untraced_seconds_per_step\":{:.9f},\"idle_share\":{:."
       "9f},\n\"share\":{},\n\"speed_of_light\":{{\"share\":{:.6f},\"seconds\":{:.9g},\"flops_per_second\":{:.6g},"
-      "\"bytes_per_second\":{:.6g}}},\n\"steps\":[\n{}],\n\"operations\":[\n{}],\n\"by_rank\":[\n{}]}}\n",
+      "\"bytes_per_second\":{:.6g},\"f8_flops_per_second\":{:.6g}}},\n\"steps\":[\n{}],\n\"operations\":[\n{}],\n\"by_"
+      "rank\":[\n{}]}}\n",
       facts.ranks, mean, facts.untraced_seconds, shares.idle, shares_json(shares), mean > 0 ? least / mean : 0, least,
-      facts.needs.rates.flops, facts.needs.rates.bytes, fmt::join(steps, ",\n"), fmt::join(ops, ",\n"),
-      fmt::join(ranks, ",\n"));
+      facts.needs.rates.flops, facts.needs.rates.bytes, facts.needs.rates.f8_flops, fmt::join(steps, ",\n"),
+      fmt::join(ops, ",\n"), fmt::join(ranks, ",\n"));
 }
 
 std::string step_line(const ProfiledStep& step) {

@@ -150,6 +150,18 @@ class SpeedOfLight(RunFolder):
             reached = float(needs[3]) / seconds
             self.assertLess(abs(float(line["speed_of_light"]) - reached), (1e-3 + 1e-6 / seconds) * reached + 1e-5)
 
+    def test_counts_products_in_eight_bits_at_their_own_rate(self):
+        done = self.trained("--device", DEVICE, "--dtype", "bf16", "--fp8", steps=1)
+        needs = re.search(r"a step needs (\S+) TFLOP, (\S+) of them in eight bits, and (\S+) GB of memory traffic per rank: "
+                          r"(\S+) s at the (\S+) TFLOP/s, (\S+) in eight bits, and (\S+) GB/s", done.stdout)
+        self.assertTrue(needs, done.stdout)
+        flops, f8, gigabytes, seconds, rate, f8_rate, bandwidth = map(float, needs.groups())
+        self.assertGreater(f8, 0)
+        self.assertLess(f8, flops)
+        self.assertEqual(f8_rate / rate, 2 if DEVICE == "cuda" else 1)  # as the emulated device says; a CPU has one rate
+        least = (flops - f8) / rate + f8 / f8_rate + gigabytes / bandwidth
+        self.assertLess(abs(seconds - least), 4e-3 * least)  # each is told to four digits
+
     def test_does_not_count_what_is_computed_again(self):
         needs = set()
         for kept in ("none", "selective", "block"):

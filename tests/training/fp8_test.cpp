@@ -13,6 +13,11 @@
 namespace sherd::test {
 namespace {
 
+constexpr Recompute kModes[] = {{Recompute::Mode::none, 1},
+                                {Recompute::Mode::selective, 1},
+                                {Recompute::Mode::segments, 1},
+                                {Recompute::Mode::segments, 2}};
+
 RunSpec small_run() {
   RunSpec spec;
   spec.aligned = true;
@@ -47,11 +52,27 @@ TEST(Fp8, ComputesAllProductsOfTheBlocksInEightBits) {
 }
 
 TEST(Fp8, TakesTheMemoryThatWasPlanned) {
+  for (const Recompute& recompute : kModes) {
+    RunSpec spec = in_fp8(small_run());
+    spec.steps = 1;
+    spec.recompute = recompute;
+    const RunResult r = run_training(spec);
+    EXPECT_EQ(r.persistent_bytes, r.plan.persistent_bytes);
+    EXPECT_EQ(r.activation_bytes, r.plan.activation_bytes);
+  }
+}
+
+/// What is computed again has the bits, and so the scales, of the first time.
+TEST(Fp8, RecomputationChangesNoBit) {
   RunSpec spec = in_fp8(small_run());
-  spec.steps = 1;
-  const RunResult r = run_training(spec);
-  EXPECT_EQ(r.persistent_bytes, r.plan.persistent_bytes);
-  EXPECT_EQ(r.activation_bytes, r.plan.activation_bytes);
+  spec.steps = 3;
+  const RunResult expected = run_training(spec);
+  for (const Recompute& recompute : kModes) {
+    spec.recompute = recompute;
+    const RunResult r = run_training(spec);
+    EXPECT_EQ(r.losses, expected.losses);
+    EXPECT_EQ(r.state_hash, expected.state_hash);
+  }
 }
 
 TEST(Fp8, LeavesOddShapesInBf16BitByBit) {

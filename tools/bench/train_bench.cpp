@@ -168,7 +168,7 @@ class Bench {
 
   void run_mode() {
     const double gemm_rate =
-        app::mean_rates(machine_, options_.shard.param_dtype, *host_).flops * static_cast<double>(mpi_.size());
+        app::mean_rates(machine_, options_.shard.param_dtype, false, *host_).flops * static_cast<double>(mpi_.size());
     const std::unique_ptr<Rig> rig = this->rig(s_.mode);
     std::unique_ptr<Passes> passes;
     if (s_.mode == "forward-backward") passes = std::make_unique<Passes>(*rig, *machine_.device, batches_);

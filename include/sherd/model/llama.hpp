@@ -46,6 +46,16 @@ struct BlockGrads {
   float beta = 0;
 };
 
+/// Scales of the operands of a product in eight bits (projection.hpp), from the first time that they are needed in a
+/// micro-batch to the last: what is computed again has the same bits, and so the same scale.
+struct F8Scales {
+  Tensor x, w;         // (1) f32; null without --fp8
+  bool found = false;  // or still to be found
+};
+struct BlockScales {
+  F8Scales qkv, out, gate_up, down;
+};
+
 /// What forward keeps for backward. Null members are computed again there.
 struct BlockSaved {
   Tensor x;          // (N, C) residual stream entering the block
@@ -59,6 +69,7 @@ struct BlockSaved {
   Tensor h_post;     // (N, C); null with selective
   Tensor gate_up;    // (N, 2 F)
   Tensor swiglu;     // (N, F); null with selective
+  BlockScales scales;
 };
 
 enum class Keep { all, selective };
@@ -78,9 +89,12 @@ Residual embed(const LlamaContext& ctx, Tensor tokens, Tensor table);
 /// dtable (V, C) = or +=, by beta, the rows of g (N, C).
 void embed_backward(const LlamaContext& ctx, Tensor tokens, Tensor g, Tensor dtable, float beta);
 
-/// Takes what a block keeps from the arena. `x`: where the entering stream goes, or null to take it too; `x_post`
-/// likewise.
-BlockSaved take_saved(const LlamaContext& ctx, Keep keep, Tensor x = {}, Tensor x_post = {});
+/// Memory for a block's scales, of which none is found yet. Null without --fp8.
+BlockScales take_scales(const LlamaContext& ctx);
+/// Takes what a block keeps from the arena. `x`: where the entering stream goes, or null to take it too; `x_post` and
+/// `scales` likewise.
+BlockSaved take_saved(const LlamaContext& ctx, Keep keep, Tensor x = {}, Tensor x_post = {},
+                      const BlockScales& scales = {});
 /// Forward of one block; `io` is the stream entering, then leaving. Without `output` it stops after the last tensor
 /// that backward needs: the recomputation of a checkpointed block.
 void block_forward(const LlamaContext& ctx, const BlockTensors& w, Residual& io, BlockSaved& saved, bool output = true);

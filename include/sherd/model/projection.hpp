@@ -11,10 +11,11 @@
 
 namespace sherd {
 
-/// y (N, O) = x (N, I) w^T (O, I).
-void project(const LlamaContext& ctx, Tensor x, Tensor w, Tensor y);
-/// dw (O, I) = dy^T x + beta dw, then dx (N, I) = dy (N, O) w. dx may be x itself.
-void project_backward(const LlamaContext& ctx, Tensor dy, Tensor x, Tensor w, Tensor dx, Tensor dw, float beta);
+/// y (N, O) = x (N, I) w^T (O, I). Scales that are not found yet are found.
+void project(const LlamaContext& ctx, Tensor x, Tensor w, Tensor y, F8Scales& scales);
+/// dw (O, I) = dy^T x + beta dw, then dx (N, I) = dy (N, O) w. dx may be x itself. `scales`: those of project.
+void project_backward(const LlamaContext& ctx, Tensor dy, Tensor x, Tensor w, Tensor dx, Tensor dw, float beta,
+                      const F8Scales& scales);
 
 /// The blocks' products that --fp8 leaves in bf16, with `tokens` in a micro-batch: "down (1024, 192, 500)", which are
 /// N, O and I. One dimension is no multiple of 16.

@@ -17,7 +17,7 @@ void check_act(const char* what, const Tensor& t);
 void check_grad(const char* what, const Tensor& t, DType act);
 
 // Per op, named after it; the arguments are the op's own.
-void check_quantize(const Tensor& x, const Tensor& codes, const Tensor& transposed, const Tensor& scale);
+void check_quantize(const Tensor& x, const Tensor& codes, const Tensor& transposed, const Tensor& scale, F8Scale how);
 void check_embedding(const Tensor& tokens, const Tensor& table, const Tensor& out);
 void check_embedding_grad(const Tensor& dout, const Tensor& tokens, const Tensor& dtable);
 void check_rmsnorm(const Tensor& x, const Tensor& gain, const Tensor& y, const Tensor& rstd);

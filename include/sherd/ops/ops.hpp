@@ -68,6 +68,9 @@ struct AdamWState {
   Tensor scales{};  // (ceil(S / 128), 2) f32, updated: of the blocks of m and of v, in 8 bits
 };
 
+/// What quantize does with a scale: finds and writes it, or is given it and reads it.
+enum class F8Scale { find, given };
+
 struct AlgorithmNeeds;  // algorithms.hpp
 
 class Ops {
@@ -87,8 +90,9 @@ class Ops {
   // -----------------------------------------------
   /// scale (1) f32 = that of x (R, C) bf16 as it is now; codes (R, C) and transposed (C, R), either may be null, = x /
   /// scale rounded to nearest even, both e4m3 or both e5m2. R and C are multiples of 16; rows of x begin at multiples
-  /// of 16 bytes. A NaN or infinity in x makes scale and every code NaN.
-  virtual void quantize(Tensor x, Tensor codes, Tensor transposed, Tensor scale, Stream& s) = 0;
+  /// of 16 bytes. A NaN or infinity in x makes scale and every code NaN. With F8Scale::given, scale is read instead: it
+  /// must be what was found of the same x in the same format, and codes have the same bits, for one pass over x less.
+  virtual void quantize(Tensor x, Tensor codes, Tensor transposed, Tensor scale, F8Scale how, Stream& s) = 0;
   /// out (M, N) = a (M, K) b (N, K)^T a_scale b_scale + beta out, of codes: a is e4m3 or e5m2, b is e4m3; out is f32 or
   /// bf16. M, N and K are multiples of 16.
   virtual void linear_f8(Tensor a, Tensor a_scale, Tensor b, Tensor b_scale, Tensor out, float beta, Stream& s) = 0;

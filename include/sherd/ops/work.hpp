@@ -26,14 +26,20 @@ struct OpWork {
 using StepWork = std::map<std::string, OpWork, std::less<>>;
 OpWork total(const StepWork& work);
 
+/// FLOP of the products of codes in eight bits (Ops::linear_f8).
+double f8_flops(const StepWork& work);
+
 /// What a rank's device reaches, measured when a run starts; 0: unknown.
 struct DeviceRates {
-  double flops = 0;  // per second, in large products
-  double bytes = 0;  // per second, in large copies: each byte read and each written counts
+  double flops = 0;     // per second, in large products of the run's dtype
+  double bytes = 0;     // per second, in large copies: each byte read and each written counts
+  double f8_flops = 0;  // per second, in large products in eight bits; of a run with --fp8
 };
+/// The rate of the products, or of the attention, that `op` is.
+double flop_rate(std::string_view op, const DeviceRates& rates);
 
-/// Seconds that `work` takes at least, one operation after the other: FLOPs at the rate of products plus bytes at the
-/// rate of copies. 0 where a rate is not known.
+/// Seconds that `work` takes at least, one operation after the other: FLOPs at the rate of products, those in eight
+/// bits at their own, plus bytes at the rate of copies. 0 where a rate that it takes is not known.
 double least_seconds(const StepWork& work, const DeviceRates& rates);
 
 }  // namespace sherd

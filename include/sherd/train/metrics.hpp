@@ -16,15 +16,16 @@ namespace sherd {
 /// Speed of light is the least time that a device needs for a step, over the time that the step took:
 ///
 ///     least time = FLOP of products and attention / rate of large products
+///                + FLOP of products in eight bits / rate of large products in eight bits
 ///                + bytes of all other operations  / rate of large copies
 ///
 /// of a step that recomputes nothing (--activation-checkpointing none), whatever the run itself recomputes: needed.
 /// FLOP are those of the plan: attention's are causal, as if every document filled its sequence, as in MFU; its scores,
 /// which backward computes again because nobody can keep them, are counted. Bytes: each input of an operation read
 /// once, each output written once (plan/recording_ops.cpp has the formulas). Communication counts nothing, since it can
-/// travel beside computation. Rates are measured when the run starts, by all ranks at once, in the run's dtype (bf16's
-/// also with --fp8). So it can pass 100% where products are in eight bits, where much of the attention is masked by
-/// short documents, or where tensors stay in a cache.
+/// travel beside computation. Rates are measured when the run starts, by all ranks at once, in the run's dtype, and
+/// with --fp8 also in eight bits; a CPU has no units for these, so its products in bf16 count for both. It can pass
+/// 100% where much of the attention is masked by short documents, or where tensors stay in a cache.
 struct StepNeeds {
   StepWork planned;   // what a step does
   StepWork needed;    // without recomputation
@@ -39,7 +40,7 @@ struct StepReport {
   std::int64_t tokens = 0;  // positions of the global batch, padding included
   double seconds = 0;       // wall time of the step
   double tokens_per_second = 0;
-  double mfu = 0;                   // model FLOP/s over the measured rate of products, all ranks; causal convention
+  double mfu = 0;                   // model FLOP/s over DeviceRates::flops, --fp8 or not, all ranks; causal convention
   double speed_of_light = 0;        // StepNeeds::least_seconds() over `seconds`
   double memory_gib = 0;            // peak resident memory of this rank; with a GPU, its arenas there
   double data_wait_seconds = 0;     // in this step, waiting for the loader
@@ -47,6 +48,10 @@ struct StepReport {
   double seconds_left = 0;          // to the end of the run
   Traffic shard, replicate, world;  // of this step, this rank
 };
+
+/// "a step needs 4 TFLOP and 6 GB of memory traffic per rank: 2.5 s at the 8 TFLOP/s and 3 GB/s that were measured (SOL
+/// 100%)"; of a run with --fp8 "4 TFLOP, 3 of them in eight bits," and "8 TFLOP/s, 16 in eight bits,".
+std::string needs_line(const StepNeeds& needs);
 
 /// "step 12/200  loss 3.2140  lr 1.0e-04  norm 1.23  8214 tok/s  MFU 41.2%  SOL 55.0%  mem 0.52 GiB  data 0.00 s  comm
 /// 0.12 s left 2:31"

@@ -15,7 +15,7 @@ class OpsImpl final : public sherd::Ops {
   void linear_grad_input(Tensor dy, Tensor w, Tensor dx, float beta, Stream& s) override;
   void linear_grad_weight(Tensor dy, Tensor x, Tensor dw, float beta, Stream& s) override;
 
-  void quantize(Tensor x, Tensor codes, Tensor transposed, Tensor scale, Stream& s) override;
+  void quantize(Tensor x, Tensor codes, Tensor transposed, Tensor scale, F8Scale how, Stream& s) override;
   void linear_f8(Tensor a, Tensor a_scale, Tensor b, Tensor b_scale, Tensor out, float beta, Stream& s) override;
 
   void embedding(Tensor tokens, Tensor table, Tensor out, Stream& s) override;

@@ -1,4 +1,5 @@
-// Codes in eight bits with one scale (base/f8.hpp): the largest magnitude first, then each element by itself.
+// Codes in eight bits with one scale (base/f8.hpp): the largest magnitude first, unless the scale is given, then each
+// element by itself.
 #include <algorithm>
 #include <vector>
 
@@ -54,14 +55,15 @@ void quantize_rows(const Tensor& x, const Tensor& codes, const Tensor& transpose
 
 }  // namespace
 
-void OpsImpl::quantize(Tensor x, Tensor codes, Tensor transposed, Tensor scale, Stream& s) {
-  check_quantize(x, codes, transposed, scale);
-  enqueue(s, "quantize", access({x}, {codes, transposed, scale}), [=] {
+void OpsImpl::quantize(Tensor x, Tensor codes, Tensor transposed, Tensor scale, F8Scale how, Stream& s) {
+  check_quantize(x, codes, transposed, scale, how);
+  const bool find = how == F8Scale::find;
+  const Tensor found = find ? scale : Tensor{}, given = find ? Tensor{} : scale;
+  enqueue(s, "quantize", access({x, given}, {codes, transposed, found}), [=] {
     with_f8_type(codes ? codes.dtype : transposed.dtype, [&](auto type) {
       using T = decltype(type);
-      const float found = scale_for_f8<T>(largest_magnitude(x));
-      *scale.ptr<float>() = found;
-      quantize_rows<T>(x, codes, transposed, found);
+      if (found) *found.ptr<float>() = scale_for_f8<T>(largest_magnitude(x));
+      quantize_rows<T>(x, codes, transposed, *scale.ptr<float>());
     });
   });
 }

@@ -88,6 +88,25 @@ class Answers final : public Exchange {
   std::vector<std::string> all_;
 };
 
+/// One rank's.
+class Alone final : public Exchange {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  std::vector<std::string> all_gather(const std::string& mine) override { return {mine}; }
+};
+
+TEST(Rates, OnTheCpuProductsInEightBitsHaveThatOfItsOwn) {
+  Alone ranks;
+  Machine machine;
+  machine.kind = "cpu";
+  const DeviceRates with = mean_rates(machine, DType::bf16, true, ranks);
+  EXPECT_GT(with.flops, 0);
+  EXPECT_GT(with.bytes, 0);
+  EXPECT_EQ(with.f8_flops, with.flops);
+  EXPECT_EQ(mean_rates(machine, DType::bf16, false, ranks).f8_flops, 0);
+}
+
 TEST(Device, AutoIsCudaWhereEveryRankSeesAGpu) {
   const NodeMap nodes = NodeMap::even(4, 2);
   const auto settled = [&](const char* asked, std::vector<std::string> devices) {

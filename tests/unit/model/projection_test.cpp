@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <set>
 
 #include "../../figure.hpp"
 #include "sherd/base/rng.hpp"
@@ -73,8 +74,9 @@ class Block {
     return {*ops_, *stream_, arena_, config_, DType::bf16, rope_, doc_start_, kBatch, kLength, fp8};
   }
 
-  /// The leaving branch, the gradient of what enters, and those of the nine parameters.
-  std::vector<Values> forward_and_backward(bool fp8) {
+  /// The leaving branch, the gradient of what enters, and those of the nine parameters. `forget`: backward is not told
+  /// the scales that forward has found.
+  std::vector<Values> forward_and_backward(bool fp8, Keep keep = Keep::selective, bool forget = false) {
     const Arena::Scope scope(arena_);
     const LlamaContext ctx = context(fp8);
     const std::int64_t N = ctx.N(), C = config_.hidden_size, F = config_.intermediate_size;
@@ -86,10 +88,11 @@ class Block {
     BlockTensors d{arena_.take(DType::f32, {C}), grad(w.qkv),     grad(w.out),
                    arena_.take(DType::f32, {C}), grad(w.gate_up), grad(w.down)};
     Residual io{normal(7, {N, C}), arena_.take(DType::bf16, {N, C}), false};
-    BlockSaved saved = take_saved(ctx, Keep::selective, io.stream);
+    BlockSaved saved = take_saved(ctx, keep, io.stream);
     block_forward(ctx, w, io, saved);
     std::vector<Values> all{values_of(io.branch)};
     const Tensor g = normal(8, {N, C}, 1e-4f);  // as small as a mean over tokens makes it
+    if (forget) saved.scales = take_scales(ctx);
     block_backward(ctx, w, saved, g, {d, 0});
     all.push_back(values_of(g));
     for (const Tensor& t : {d.norm_in, d.qkv, d.out, d.norm_post, d.gate_up, d.down}) all.push_back(values_of(t));
@@ -126,22 +129,45 @@ TEST(Projection, ABlocksGradientsInEightBitsAreThoseInBf16WithinRounding) {
                kBound);
 }
 
-/// To the byte, law 3: codes of dy in both layouts, then of x or of w, whichever is larger; a scale of 4 bytes after
-/// each, and what follows at the next multiple of 256.
+/// Every bit: a scale is a function of the operand, which is the same.
+TEST(Projection, BackwardComputesTheSameByTheScalesOfForward) {
+  Block block;
+  for (const Keep keep : {Keep::all, Keep::selective})
+    EXPECT_EQ(block.forward_and_backward(true, keep), block.forward_and_backward(true, keep, true));
+}
+
+TEST(Projection, ScalesOfABlockAreEightNumbers) {
+  Block block;
+  const BlockScales scales = take_saved(block.context(true), Keep::selective).scales;
+  std::set<const std::byte*> places;
+  for (const F8Scales& product : {scales.qkv, scales.out, scales.gate_up, scales.down})
+    for (const Tensor& scale : {product.x, product.w}) {
+      EXPECT_EQ(scale.describe(), "f32 (1)");
+      places.insert(scale.data);
+    }
+  EXPECT_EQ(places.size(), 8u);
+  EXPECT_EQ(*places.rbegin() - *places.begin(), 28);
+  EXPECT_FALSE(take_saved(block.context(false), Keep::selective).scales.qkv.x) << "a run in bf16 has none";
+}
+
+/// To the byte, law 3: forward has codes of x and of w; backward a scale, up to the next multiple of 256, codes of dy
+/// in both layouts, then of x or of w, whichever is larger.
 TEST(Projection, TakesTheMemoryOfItsCodes) {
   Block block;
   const LlamaContext ctx = block.context(true);
   const std::int64_t N = ctx.N(), I = 64, O = 160;
   const Tensor x = block.normal(1, {N, I}), w = block.normal(2, {O, I}), y = block.normal(3, {N, O});
   const Tensor dx = block.normal(4, {N, I}), dw = block.arena().take(DType::f32, {O, I});
+  F8Scales scales = take_scales(ctx).out;
   const auto taken = [&](const std::function<void()>& run) {
     const std::size_t before = block.arena().high_water();
     run();
     return static_cast<std::int64_t>(block.arena().high_water() - before);
   };
-  EXPECT_EQ(taken([&] { project(ctx, x, w, y); }), N * I + O * I + 256 + 4);
-  EXPECT_EQ(taken([&] { project_backward(ctx, y, x, w, dx, dw, 0); }) + N * I + O * I,
-            2 * N * O + std::max(N * I, O * I));
+  const std::int64_t forward = taken([&] { project(ctx, x, w, y, scales); });
+  EXPECT_EQ(forward, N * I + O * I + 256 - 32);  // from the end of the eight scales on
+  EXPECT_EQ(forward + taken([&] { project_backward(ctx, y, x, w, dx, dw, 0, scales); }),
+            256 - 32 + 256 + 2 * N * O + std::max(N * I, O * I));
 }
 
 TEST(Projection, OddShapesStayInBf16) {
@@ -149,9 +175,11 @@ TEST(Projection, OddShapesStayInBf16) {
   const LlamaContext with = block.context(true), without = block.context(false);
   const std::int64_t N = with.N(), I = 64, O = 152;  // 9.5 times 16
   const Tensor x = block.normal(1, {N, I}), w = block.normal(2, {O, I}), y = block.normal(3, {N, O});
-  project(without, x, w, y);
+  F8Scales none, scales = take_scales(with).out;
+  project(without, x, w, y, none);
   const Values expected = values_of(y);
-  project(with, x, w, y);
+  project(with, x, w, y, scales);
+  EXPECT_FALSE(scales.found);
   EXPECT_EQ(values_of(y), expected);
 }
 

@@ -42,7 +42,15 @@ struct Quantized {
 Quantized quantize(Bench& t, Tensor x, DType format) {
   const std::int64_t rows = x.rows(), cols = x.cols();
   Quantized q{t.poison(format, {rows, cols}), t.poison(format, {cols, rows}), t.poison(DType::f32, {1})};
-  t.ops->quantize(x, q.codes, q.transposed, q.scale, *t.stream);
+  t.ops->quantize(x, q.codes, q.transposed, q.scale, F8Scale::find, *t.stream);
+  return q;
+}
+
+/// Into memory of its own, with this scale.
+Quantized quantize_by(Bench& t, Tensor x, DType format, Tensor scale) {
+  const std::int64_t rows = x.rows(), cols = x.cols();
+  const Quantized q{t.poison(format, {rows, cols}), t.poison(format, {cols, rows}), scale};
+  t.ops->quantize(x, q.codes, q.transposed, scale, F8Scale::given, *t.stream);
   return q;
 }
 
@@ -81,11 +89,50 @@ TEST(Quantize, MakesEitherLayoutAlone) {
   const Quantized both = quantize(t, x, DType::f8e5m2);
   const Quantized alone{t.poison(DType::f8e5m2, {144, 160}), t.poison(DType::f8e5m2, {160, 144}),
                         t.poison(DType::f32, {1})};
-  t.ops->quantize(x, alone.codes, {}, alone.scale, *t.stream);
-  t.ops->quantize(x, {}, alone.transposed, alone.scale, *t.stream);
+  t.ops->quantize(x, alone.codes, {}, alone.scale, F8Scale::find, *t.stream);
+  t.ops->quantize(x, {}, alone.transposed, alone.scale, F8Scale::find, *t.stream);
   EXPECT_EQ(bits_of(alone.codes), bits_of(both.codes));
   EXPECT_EQ(bits_of(alone.transposed), bits_of(both.transposed));
   EXPECT_EQ(bits_of(alone.scale), bits_of(both.scale));
+}
+
+TEST(Quantize, GivesTheSameCodesByTheScaleThatItFound) {
+  Bench t;
+  for (const DType format : kFormats)
+    for (const auto& [rows, cols] : kShapes) {
+      const Arena::Scope scope(t.arena);
+      const Tensor x = t.strided(DType::bf16, {rows, cols}, normal(rows * cols, 1, DType::bf16, 0.37), 8);
+      const Quantized found = quantize(t, x, format);
+      const auto scale = bits_of(found.scale);
+      const Quantized again = quantize_by(t, x, format, found.scale);
+      EXPECT_EQ(bits_of(again.codes), bits_of(found.codes)) << rows << ' ' << cols;
+      EXPECT_EQ(bits_of(again.transposed), bits_of(found.transposed)) << rows << ' ' << cols;
+      EXPECT_EQ(bits_of(again.scale), scale);
+    }
+}
+
+/// With another scale than that of x, which shows that it is read, and that nobody looks for the largest.
+TEST(Quantize, TakesAGivenScaleAsItIs) {
+  Bench t;
+  const Values x = normal(48 * 32, 1, DType::bf16);
+  const Tensor scale = t.tensor(DType::f32, {1}, {0.25});
+  const Quantized q = quantize_by(t, t.tensor(DType::bf16, {48, 32}, x), DType::f8e4m3, scale);
+  ASSERT_NE(expected_scale(x, DType::f8e4m3), 0.25);
+  EXPECT_EQ(q.factor(), 0.25);
+  Values expected = x;
+  for (double& v : expected) v /= 0.25;
+  EXPECT_EQ(values_of(q.codes), values_of(t.tensor(DType::f8e4m3, {48, 32}, expected)));
+  EXPECT_EQ(values_of(q.transposed), transpose(values_of(q.codes), 48, 32));
+}
+
+TEST(Quantize, ByAScaleThatIsNaNAllCodesAreNaN) {
+  Bench t;
+  const Tensor x = t.tensor(DType::bf16, {32, 48}, normal(32 * 48, 1, DType::bf16));
+  for (const DType format : kFormats) {
+    const Quantized q = quantize_by(t, x, format, t.tensor(DType::f32, {1}, {kNaN}));
+    for (const Tensor& each : {q.codes, q.transposed, q.scale})
+      for (const double v : values_of(each)) ASSERT_TRUE(std::isnan(v));
+  }
 }
 
 TEST(Quantize, FindsTheLargestWhereverItIs) {
@@ -168,7 +215,7 @@ TEST(Quantize, RefusesWhatTensorCoresDo) {
   Bench t;
   const Tensor scale = t.poison(DType::f32, {1});
   const auto refuses = [&](Tensor x, Tensor codes, Tensor transposed = {}) {
-    EXPECT_THROW(t.ops->quantize(x, codes, transposed, scale, *t.stream), Error) << x.describe();
+    EXPECT_THROW(t.ops->quantize(x, codes, transposed, scale, F8Scale::find, *t.stream), Error) << x.describe();
   };
   const Tensor x = t.poison(DType::bf16, {32, 16}), codes = t.poison(DType::f8e4m3, {32, 16});
   refuses(t.poison(DType::f32, {32, 16}), codes);
@@ -182,6 +229,24 @@ TEST(Quantize, RefusesWhatTensorCoresDo) {
   Tensor askew = t.poison(DType::bf16, {33, 16}).row_range(0, 32);
   askew.data += 2;
   refuses(askew, codes);
+}
+
+TEST(Quantize, RefusesWhatIsNoScale) {
+  Bench t;
+  const Tensor x = t.poison(DType::bf16, {32, 16}), codes = t.poison(DType::f8e4m3, {32, 16});
+  const auto refusal = [&](Tensor scale, F8Scale how) -> std::string {
+    try {
+      t.ops->quantize(x, codes, {}, scale, how, *t.stream);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "taken";
+  };
+  const Tensor short_one = t.poison(DType::bf16, {1}), two = t.poison(DType::f32, {2});
+  EXPECT_TRUE(refusal({}, F8Scale::find).starts_with("quantize: no scale to write, expected f32 (1)"));
+  EXPECT_TRUE(refusal({}, F8Scale::given).starts_with("quantize: no scale is given, expected f32 (1)"));
+  EXPECT_TRUE(refusal(two, F8Scale::find).starts_with("scale is f32 (2), expected f32 (1)"));
+  EXPECT_TRUE(refusal(short_one, F8Scale::given).starts_with("given scale is bf16 (1), expected f32 (1)"));
 }
 
 // --- products

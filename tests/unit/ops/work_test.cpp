@@ -39,5 +39,17 @@ TEST(LeastSeconds, AddsProductsAndBytes) {
   EXPECT_EQ(least_seconds({}, {8e12, 3e9}), 0);
 }
 
+TEST(LeastSeconds, CountsProductsInEightBitsAtTheirOwnRate) {
+  const StepWork work{{"linear", {2, 3e12, 0}}, {"linear_f8", {6, 8e12, 0}}, {"quantize", {9, 0, 6e9}}};
+  EXPECT_EQ(f8_flops(work), 8e12);
+  EXPECT_EQ(f8_flops({{"linear", {2, 3e12, 0}}}), 0);
+  const DeviceRates rates{.flops = 4e12, .bytes = 3e9, .f8_flops = 16e12};
+  EXPECT_EQ(flop_rate("linear_f8", rates), 16e12);
+  EXPECT_EQ(flop_rate("linear", rates), 4e12);
+  EXPECT_EQ(flop_rate("attention_grad", rates), 4e12);
+  EXPECT_DOUBLE_EQ(least_seconds(work, rates), 0.75 + 0.5 + 2.0);
+  EXPECT_EQ(least_seconds(work, {4e12, 3e9}), 0) << "a rate is not known";
+}
+
 }  // namespace
 }  // namespace sherd

@@ -110,6 +110,46 @@ TEST(TrainingPlan, CountsAMillionMicroBatchesByAFew) {
   expect_bytes_by_hand(1000000);
 }
 
+/// Bytes of `quantize` in a micro-batch of 32 tokens, with two blocks of width 16, feed-forward 48 and two heads of 16.
+double bytes_of_codes(Recompute recompute) {
+  ModelConfig c;
+  c.vocab_size = 16;
+  c.hidden_size = 16;
+  c.intermediate_size = 48;
+  c.layers = 2;
+  c.heads = 2;
+  c.kv_heads = 1;
+  c.head_dim = 16;
+  RigOptions options;
+  options.shard.param_dtype = options.step.act = DType::bf16;
+  options.step.fp8 = true;
+  options.step.batch = 2;
+  options.step.length = 16;
+  options.step.recompute = recompute;
+  const auto mesh = [](Arena& a) { return Mesh::planned(NodeMap::even(1, 1), {}, a); };
+  return plan_training(c, options, mesh).ops.work.find("quantize")->second.bytes;
+}
+
+/// An element in bf16 is read to find the scale and again to make codes of one byte, in one layout or two; only once
+/// where its scale is known. Four bytes of scale each time.
+TEST(TrainingPlan, CountsTheBytesOfCodes) {
+  constexpr double kN = 32, kFound = 2 + 2 + 1, kGiven = 2 + 1, kBothLayouts = 2 + 2 + 2, kScale = 4;
+  constexpr double kIn[] = {16, 32, 16, 48}, kOut[] = {64, 16, 96, 16};  // of qkv, o, gate and up, down
+  double read = 0, gradients = 0, both = 2 * kScale;                     // of one block
+  for (int p = 0; p < 4; ++p) {
+    read += kN * kIn[p] + kIn[p] * kOut[p];
+    gradients += kN * kOut[p];
+  }
+  const double down = (kN * kIn[3] + kIn[3] * kOut[3]) * kGiven + both;
+  const double forward = read * kFound + 4 * both, again = read * kGiven + 4 * both;
+  const double backward = again + gradients * kBothLayouts + 4 * kScale;
+  EXPECT_EQ(bytes_of_codes({Recompute::Mode::none, 1}), 2 * (forward + backward));
+  EXPECT_EQ(bytes_of_codes({Recompute::Mode::selective, 1}), 2 * (forward + backward));
+  // The last block of a segment is computed again without its last product.
+  EXPECT_EQ(bytes_of_codes({Recompute::Mode::segments, 1}), 2 * (forward + again - down + backward));
+  EXPECT_EQ(bytes_of_codes({Recompute::Mode::segments, 2}), 2 * (forward + again + backward) - down);
+}
+
 TEST(TrainingPlan, CountsByOperationWhatItCountsInAll) {
   const PlannedOps ops = small_plan(DType::bf16, {Recompute::Mode::selective, 1}).ops;
   EXPECT_DOUBLE_EQ(total(ops.work).flops, ops.product_flops + ops.attention_flops);

@@ -33,6 +33,24 @@ StepReport some_report() {
   return r;
 }
 
+TEST(NeedsLine, SaysAtWhichRatesAStepIsCounted) {
+  StepNeeds needs;
+  needs.needed = {{"linear", {2, 4e12, 0}}, {"swiglu", {2, 0, 6e9}}};
+  needs.rates = {8e12, 3e9};
+  EXPECT_EQ(needs_line(needs),
+            "a step needs 4 TFLOP and 6 GB of memory traffic per rank: 2.5 s at the 8 TFLOP/s and 3 GB/s that were "
+            "measured (SOL 100%)");
+}
+
+TEST(NeedsLine, CountsEightBitsAtTheirOwnRate) {
+  StepNeeds needs;
+  needs.needed = {{"linear", {2, 1e12, 0}}, {"linear_f8", {2, 3e12, 0}}, {"swiglu", {2, 0, 6e9}}};
+  needs.rates = {4e12, 3e9, 12e12};
+  EXPECT_EQ(needs_line(needs),
+            "a step needs 4 TFLOP, 3 of them in eight bits, and 6 GB of memory traffic per rank: 2.5 s at the 4 "
+            "TFLOP/s, 12 in eight bits, and 3 GB/s that were measured (SOL 100%)");
+}
+
 TEST(ClockText, HasHoursOnlyWhenThereAreSome) {
   EXPECT_EQ(clock_text(0), "0:00");
   EXPECT_EQ(clock_text(59.4), "0:59");

@@ -235,7 +235,7 @@ TEST(SummaryJson, HasWhatOtherProgramsRead) {
   const Profile profile = read(some_step());
   SummaryFacts facts{4, 0.0009, {}};
   facts.needs.planned = facts.needs.needed = {{"linear", {2, 4e6, 0}}, {"swiglu", {2, 0, 3e6}}};
-  facts.needs.rates = {4e10, 3e10};
+  facts.needs.rates = {4e10, 3e10, 8e10};
   const JsonDocument document =
       JsonDocument::parse(summary_json(profile, facts, {rank_json(profile, 0), rank_json(profile, 1)}), "the summary");
   const JsonValue root = document.root();
@@ -247,6 +247,7 @@ TEST(SummaryJson, HasWhatOtherProgramsRead) {
   EXPECT_NEAR(root.at("share").at("gemm").number(), 0.4, 1e-9);
   EXPECT_NEAR(root.at("speed_of_light").at("seconds").number(), 2e-4, 1e-9);
   EXPECT_NEAR(root.at("speed_of_light").at("share").number(), 0.2, 1e-6);
+  EXPECT_EQ(root.at("speed_of_light").at("f8_flops_per_second").number(), 8e10);
   EXPECT_EQ(root.at("steps").size(), 1u);
   EXPECT_EQ(root.at("steps").at(0).at("step").integer(), 3);
   EXPECT_NEAR(root.at("steps").at(0).at("collectives_seconds").number(), 1e-4, 1e-9);
