@@ -33,8 +33,10 @@ BlockTensors BlockTensors::bind(std::span<const Tensor> p) {
 
 BlockScales take_scales(const LlamaContext& ctx) {
   if (!ctx.fp8) return {};
-  const Tensor all = ctx.arena.take(DType::f32, {8});
-  const auto pair = [&](std::int64_t first) { return F8Scales{all.flat(first, 1), all.flat(first + 1, 1)}; };
+  constexpr std::int64_t kApart = 4;  // 16 bytes: no library asks for more of an address
+  const Tensor all = ctx.arena.take(DType::f32, {8, kApart});
+  const auto scale = [&](std::int64_t i) { return all.flat(i * kApart, 1); };
+  const auto pair = [&](std::int64_t first) { return F8Scales{scale(first), scale(first + 1)}; };
   return {pair(0), pair(2), pair(4), pair(6)};
 }
 
