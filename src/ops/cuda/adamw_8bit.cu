@@ -148,9 +148,10 @@ __global__ void gaps_kernel(W weights, Moments8 moments, std::int64_t n, Gaps ga
     const bool own = here.block < blocks.last;
     typename W::Group e;
     Part p;
-    for (int j = 0; own && j < kEach; ++j) {
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
       const std::int64_t at = here.at + j;
-      const int r = at < n ? run_of(runs, at) : -1;
+      const int r = own && at < n ? run_of(runs, at) : -1;
       if (r < 0) continue;
       const DecayRun& run = runs.at[r];
       const std::uint64_t element = run.first + static_cast<std::uint64_t>(at - run.begin);
@@ -164,7 +165,9 @@ __global__ void gaps_kernel(W weights, Moments8 moments, std::int64_t n, Gaps ga
     }
     const Pack<float, 2> scale = p.encode();
     __syncwarp();  // the block's other lanes have read its scales
-    for (int j = 0; own && j < kEach && here.at + j < n; ++j) {
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
+      if (!own || here.at + j >= n) continue;
       moments.m[here.at + j] = p.code_m.at[j];
       moments.v[here.at + j] = p.code_v.at[j];
     }
