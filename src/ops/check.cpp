@@ -18,7 +18,9 @@ void check_moments(const AdamWState& state, std::int64_t n) {
               "m is {}, expected f32, bf16 or u8", state.m.describe());
   check_flat("m", state.m, n, state.m.dtype);
   check_flat("v", state.v, n, state.m.dtype);
-  if (state.m.dtype == DType::u8) check_flat("scales", state.scales, 2 * div_up(n, kMomentBlock), DType::f32);
+  if (state.m.dtype != DType::u8) return;
+  check_flat("scales", state.scales, 2 * div_up(n, kMomentBlock), DType::f32);
+  SHERD_CHECK(reinterpret_cast<std::uintptr_t>(state.scales.data) % 8 == 0, "scales begin at no multiple of 8 bytes");
 }
 
 }  // namespace

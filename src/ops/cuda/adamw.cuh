@@ -28,7 +28,7 @@ inline AdamWAt addresses(const AdamWScalars& s) {
 
 constexpr int kGroup = kRoundingGroup;  // elements of a thread: those that share a draw
 
-/// As cuda::store, where nvcc makes stores of 4 bytes of that (masters and their copy: docs/gpu/log.md).
+/// As cuda::store, which nvcc would split into stores of 4 bytes here (docs/gpu/log.md).
 template <class T, int kN>
 __device__ inline void store_pack(T* to, const Pack<T, kN>& value) {
   typename WordOf<sizeof(T) * kN>::Type word;
@@ -119,7 +119,8 @@ struct Factors {
     const float g = clip * grad;
     m = m + (1.0f - hyper.beta1) * (g - m);
     v = hyper.beta2 * v + (1.0f - hyper.beta2) * g * g;
-    w = keep * w - rate * m * reciprocal_approx(sqrt_approx(v) * root + hyper.eps);  // w's own rounding is coarser
+    // Two ulp of the update: w's own rounding is coarser.
+    w = keep * w - rate * m * reciprocal_approx(sqrt_approx(v) * root + hyper.eps);
   }
 };
 

@@ -42,6 +42,8 @@ struct Gaps {
   int count = 0;
 };
 
+static_assert(sizeof(Runs) + sizeof(Gaps) + 256 <= 4096);  // of a kernel's arguments
+
 /// The elements of a thread.
 struct Part {
   float m[kEach] = {}, v[kEach] = {};
@@ -95,11 +97,13 @@ template <class W>
 __global__ void whole_blocks_kernel(W weights, Moments8 moments, Runs runs, AdamWHyper hyper, AdamWAt scalars) {
   const DecayRun run = runs.at[blockIdx.y];
   const Blocks blocks = whole_blocks(run);
+  const std::int64_t mine = blocks.first + global_thread() / 32 * kBlocksOfWarp;
+  if (mine >= blocks.last) return;  // a run that is shorter than the longest
   const Factors factors(scalars, hyper);
   const float keep = 1.0f - factors.lr * run.decay;
   const PhiloxKey key = key_of(run, scalars);
   const std::int64_t step = grid_threads() / kLanes;
-  for (std::int64_t b = blocks.first + global_thread() / 32 * kBlocksOfWarp; b < blocks.last; b += step) {
+  for (std::int64_t b = mine; b < blocks.last; b += step) {
     const Place here(b);
     const bool own = here.block < blocks.last;  // else its lanes only help the warp's other block
     typename W::Group e;
@@ -141,9 +145,11 @@ template <class W>
 __global__ void gaps_kernel(W weights, Moments8 moments, std::int64_t n, Gaps gaps, Runs runs, AdamWHyper hyper,
                             AdamWAt scalars) {
   const Blocks blocks = gaps.at[blockIdx.y];
+  const std::int64_t mine = blocks.first + global_thread() / 32 * kBlocksOfWarp;
+  if (mine >= blocks.last) return;
   const Factors factors(scalars, hyper);
   const std::int64_t step = grid_threads() / kLanes;
-  for (std::int64_t b = blocks.first + global_thread() / 32 * kBlocksOfWarp; b < blocks.last; b += step) {
+  for (std::int64_t b = mine; b < blocks.last; b += step) {
     const Place here(b);
     const bool own = here.block < blocks.last;
     typename W::Group e;
@@ -175,7 +181,7 @@ __global__ void gaps_kernel(W weights, Moments8 moments, std::int64_t n, Gaps ga
   }
 }
 
-/// What is left of `blocks` blocks, the runs being in order.
+/// What is left of `blocks` blocks; runs are in order (check_adamw).
 Gaps gaps_of(const Runs& runs, std::int64_t blocks) {
   Gaps gaps;
   std::int64_t done = 0;
@@ -206,7 +212,6 @@ void OpsImpl::adamw_8bit(const AdamWState& state, std::span<const DecayRun> runs
   Runs all{};
   all.count = narrow<int>(std::ssize(runs));
   std::ranges::copy(runs, all.at);
-  std::ranges::sort(all.at, all.at + all.count, {}, &DecayRun::begin);
   const std::int64_t n = state.m.numel(), blocks = div_up(n, kMomentBlock);
   Gaps gaps;
   gaps.at[gaps.count++] = {0, blocks};

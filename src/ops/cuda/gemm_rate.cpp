@@ -1,5 +1,7 @@
 #include "gemm_rate.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "gemm.hpp"

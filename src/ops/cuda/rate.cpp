@@ -1,4 +1,7 @@
 // The rates of products and of copies: what MFU and the speed of light are shares of.
+#include <algorithm>
+#include <array>
+
 #include "gemm_rate.hpp"
 #include "sherd/device/cuda/device.hpp"
 #include "sherd/ops/cuda/ops.hpp"

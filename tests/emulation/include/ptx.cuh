@@ -53,7 +53,7 @@ inline void store_at_once(void* to, uint2 x) {
 }
 
 inline float sqrt_approx(float x) {
-  return x < 0x1p-126f ? 0.0f : std::sqrt(x);
+  return std::sqrt(x);
 }
 
 inline void mma_16x8x16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {

@@ -155,61 +155,6 @@ TEST(AdamW, RefusesStatesThatDoNotFitTogether) {
   EXPECT_THROW(step(t, good, crossed, 0), Error);
 }
 
-// --- the codes
-
-TEST(EightBit, CodesStayAsTheyAre) {
-  for (const std::uint32_t top : {kTopOfM, kTopOfV})
-    for (std::uint32_t code = 0; code <= top; ++code)
-      for (const std::uint32_t random : {spread_random(0), kNearest, spread_random(0xffff)})
-        ASSERT_EQ(encode_moment(decode_moment(code, top), top, random), code);
-  EXPECT_EQ(decode_moment(kTopOfM, kTopOfM), 1.0f);
-  EXPECT_EQ(decode_moment(kTopOfV, kTopOfV), 1.0f);
-  EXPECT_EQ(decode_moment(kTopOfM - 8, kTopOfM), 0.5f);
-  EXPECT_EQ(decode_moment(1, kTopOfM), 1.25f * 0x1p-16f);
-  EXPECT_EQ(decode_moment(1, kTopOfV), 1.25f * 0x1p-32f);
-  for (std::uint32_t code = 0; code < kTopOfV; ++code)
-    ASSERT_LT(decode_moment(code, kTopOfV), decode_moment(code + 1, kTopOfV));
-}
-
-/// Elements are multiplied by the reciprocal of a scale, which there is however small a block's moments are.
-TEST(EightBit, EveryScaleHasAReciprocal) {
-  for (const float largest : {0.0f, 0x1p-149f, 0x1p-127f, 0x1p-126f, 0.3f, 1.0f, 3e38f}) {
-    const float scale = moment_scale(largest), fraction = fraction_of_scale(scale);
-    EXPECT_GE(scale, largest);
-    EXPECT_TRUE(std::isfinite(fraction) && fraction > 0) << largest;
-    EXPECT_EQ(encode_moment(0 * fraction, kTopOfM, spread_random(0xffff)), 0u) << largest;
-    if (largest < 0x1p-126f) continue;
-    for (const std::uint32_t random : {spread_random(0), spread_random(0xffff)}) {
-      EXPECT_EQ(encode_moment(largest * fraction, kTopOfM, random), kTopOfM) << largest;
-      EXPECT_EQ(encode_second_moment(largest * fraction, random), kTopOfV) << largest;
-    }
-  }
-  EXPECT_TRUE(std::isnan(moment_scale(std::numeric_limits<float>::quiet_NaN())));
-}
-
-/// The mean over all random numbers is the fraction itself, and none of them goes further than to a neighbour.
-TEST(EightBit, RoundsToNeighboursWithTheExactMean) {
-  const Random random(3, Purpose::test, 0);
-  for (const std::uint32_t top : {kTopOfM, kTopOfV}) {
-    for (std::uint64_t i = 0; i < 40; ++i) {
-      const int octaves = static_cast<int>(i) - 2;  // from 1 down to far below the smallest code
-      const auto x = static_cast<float>(std::ldexp(0.5 + 0.5 * random.uniform(i), -std::max(octaves, 0)));
-      double sum = 0, lowest = 2, highest = -1;
-      for (std::uint32_t r = 0; r < 0x10000u; ++r) {
-        const double value = decode_moment(encode_moment(x, top, spread_random(r)), top);
-        sum += value;
-        lowest = std::min(lowest, value);
-        highest = std::max(highest, value);
-      }
-      const double step = highest - lowest, smallest = decode_moment(1, top);
-      EXPECT_NEAR(sum / 0x10000, x, 1e-4 * (step + x) + smallest / 0x10000) << x;
-      EXPECT_LE(lowest, x);
-      EXPECT_LE(x - highest, smallest / 0x10000);
-      EXPECT_LE(step, std::max(x / 8.0 * 1.001, smallest));
-    }
-  }
-}
-
 // --- moments in 8 bits
 
 /// Multiples of 1/64 of about unit size, so that squares and means of a few are exact.
@@ -360,6 +305,44 @@ TEST(AdamWIn8Bits, NeverDividesByNothing) {
   }
   EXPECT_LT(furthest, 4 * kRate);
   static_assert(encode_second_moment(0x1p-60f, 0) == 1 && encode_second_moment(0.0f, 0xfffffu) == 0);
+}
+
+/// Squares of gradients may be subnormal: an update is still the rate, however small eps is.
+TEST(AdamW, TakesTinyGradientsForWhatTheyAre) {
+  constexpr std::int64_t kN = 300;
+  const AdamWHyper hyper{.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-30f};
+  for (const DType moments : {DType::f32, DType::bf16, DType::u8}) {
+    Bench t;
+    const AdamWState s = state_of(t, Values(kN, 1.0), Values(kN, 3e-19), moments);
+    const DecayRun run[] = {{0, kN, 0.0f, 7, 0}};
+    const Tensor corrections[] = {scalar(t, 0.1), scalar(t, 0.001)};
+    t.ops->adamw(s, run, hyper, {scalar(t, 0.125), corrections[0], corrections[1], scalar(t, 1), key_of(t, 0)},
+                 *t.stream);
+    for (const double p : values_of(s.master)) ASSERT_NEAR(p, 1 - 0.125, 1e-3) << name_of(moments);
+  }
+}
+
+/// Vectors that no pack fits take the way of single elements, to the same bits.
+TEST(AdamWIn8Bits, IsTheSameWhereverVectorsBegin) {
+  constexpr std::int64_t kN = 128 * 5;
+  const Values p = normal(kN, 1), g = normal(kN, 2);
+  const DecayRun run[] = {{0, kN, 0.1f, 99, 8}};
+  std::vector<std::vector<std::uint32_t>> found;
+  for (const std::int64_t shift : {0, 1}) {
+    Bench t;
+    const auto shifted = [&](const Tensor& x) {
+      Values all(static_cast<std::size_t>(shift), 0.0);
+      for (const double value : values_of(x)) all.push_back(value);
+      return t.tensor(x.dtype, {kN + shift}, all).flat(shift, kN);
+    };
+    AdamWState s = split(t, state_of(t, p, g, DType::u8, DType::bf16));
+    for (Tensor* x : {&s.grad, &s.m, &s.v, &s.copy, &s.rest}) *x = shifted(*x);
+    for (std::uint64_t number = 0; number < 3; ++number) step(t, s, run, number);
+    found.push_back(masters(s));
+    for (const Tensor& x : {s.m, s.v, s.scales})
+      for (const std::uint32_t b : bits_of(x)) found.back().push_back(b);
+  }
+  EXPECT_EQ(found[0], found[1]);
 }
 
 TEST(AdamWIn8Bits, ShowsWhatIsNotFinite) {

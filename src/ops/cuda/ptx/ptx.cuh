@@ -56,10 +56,10 @@ __device__ inline float reciprocal_approx(float x) {
   return out;
 }
 
-/// The root of x to 1 ulp; 0 for x below 2^-126.
+/// The root of x to 1 ulp, of subnormal numbers, too.
 __device__ inline float sqrt_approx(float x) {
   float out;
-  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(out) : "f"(x));
   return out;
 }
 
