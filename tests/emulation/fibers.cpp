@@ -28,7 +28,11 @@ namespace {
 constexpr std::size_t kStack = 256 << 10;  // mapped, touched only as far as a kernel goes
 
 // The compiler's own jumps save three registers, and are most of a switch's time less; sanitizers know the library's.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifndef __has_feature  // clang's word; gcc has macros
+#define __has_feature(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || \
+    __has_feature(thread_sanitizer)
 using Place = jmp_buf;
 #define EMULATION_MARK(place) _setjmp(place)
 #define EMULATION_JUMP(place) _longjmp(place, 1)

@@ -14,9 +14,16 @@ namespace {
 std::mutex memory_mutex;
 std::map<void*, std::size_t> allocations;
 std::size_t allocated = 0;
-/// What was freed last, for the next that wants as much: pages that are there already, with what was in them.
+/// What was freed last, for the next that wants as much: pages that are there already, with what was in them, as on a
+/// device. Nobody may touch them in between.
 void* spare = nullptr;
 std::size_t spare_bytes = 0;
+
+bool give(void* data, std::size_t bytes) {
+  constexpr int kAll = PROT_READ | PROT_WRITE;
+  const int key = emulation::device_key();
+  return (key < 0 ? mprotect(data, bytes, kAll) : pkey_mprotect(data, bytes, kAll, key)) == 0;
+}
 
 void* take_spare(std::size_t bytes) {
   return spare_bytes == bytes ? std::exchange(spare, nullptr) : nullptr;
@@ -53,12 +60,9 @@ cudaError_t cudaMalloc(void** out, std::size_t bytes) {
   const std::size_t length = (bytes + 4095) / 4096 * 4096;
   if (allocated + length > emulation::device_bytes()) return cudaErrorMemoryAllocation;
   void* data = take_spare(length);
-  if (data == nullptr) {
-    data =
-        mmap(nullptr, std::max<std::size_t>(length, 4096), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) return cudaErrorMemoryAllocation;
-    if (emulation::device_key() >= 0) pkey_mprotect(data, length, PROT_READ | PROT_WRITE, emulation::device_key());
-  }
+  if (data == nullptr)
+    data = mmap(nullptr, std::max<std::size_t>(length, 4096), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED || !give(data, std::max<std::size_t>(length, 4096))) return cudaErrorMemoryAllocation;
   allocations[data] = length;
   allocated += length;
   *out = data;
@@ -71,6 +75,7 @@ cudaError_t cudaFree(void* data) {
   if (spare != nullptr) munmap(spare, spare_bytes);
   spare = data;
   spare_bytes = found->second;
+  mprotect(spare, spare_bytes, PROT_NONE);
   allocated -= found->second;
   allocations.erase(found);
   return cudaSuccess;
