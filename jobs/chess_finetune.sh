@@ -99,7 +99,8 @@ positive BATCH_SIZE_PER_DEVICE "$batch_size"
 nodes=$SLURM_JOB_NUM_NODES
 find_ranks
 check_batch
-if [ -n "${SLURM_GPUS_ON_NODE:-}" ] && [[ " $*" != *" --device"* ]]; then
+if [ -n "${SLURM_GPUS_ON_NODE:-}" ] && [[ " $*" != *" --device"[\ =]cpu* ]] &&
+  ! grep -q '^ *device *= *"cpu"' "$config"; then
   case $("$sherd" --version) in
     *"cuda: not in this build"*)
       die "the allocation has GPUs, and $sherd is built without CUDA; run 'make build' where nvcc is (module load cuda)," \

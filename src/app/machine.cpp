@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -109,11 +110,22 @@ void require_memory(std::int64_t bytes_per_rank, const NodeMap& nodes, int rank,
       nodes.host[static_cast<std::size_t>(node)], gib(available), ranks, ranks == 1 ? "" : "s", gib(bytes_per_rank));
 }
 
+std::string unused_gpu(bool cuda_in_build, const std::filesystem::path& driver) {
+  std::error_code ignored;
+  if (cuda_in_build || !std::filesystem::exists(driver, ignored)) return "";
+  return "the CPU computes: this machine has an NVIDIA driver, but this build has no CUDA backend; 'make build' adds "
+         "it "
+         "where nvcc is (CUDA 13)";
+}
+
 std::string settle_device(const std::string& asked, const NodeMap& nodes, Exchange& host) {
   if (asked != "auto") return asked;
   const std::vector<std::string> devices = host.all_gather(fmt::format("{}", cuda::device_count()));
   const auto with = std::count_if(devices.begin(), devices.end(), [](const std::string& n) { return n != "0"; });
-  if (with == 0) return "cpu";
+  if (with == 0) {
+    if (const std::string text = unused_gpu(cuda::in_build()); !text.empty()) log::warn("{}", text);
+    return "cpu";
+  }
   if (with == std::ssize(devices)) return "cuda";
   const auto without = narrow<int>(std::find(devices.begin(), devices.end(), "0") - devices.begin());
   throw usage_error(

@@ -1,5 +1,6 @@
 #pragma once
 // What a run takes from the machine under it: a device, threads, memory, and the rate of its products.
+#include <filesystem>
 #include <memory>
 #include <set>
 #include <string>
@@ -43,6 +44,9 @@ struct DeviceShares {
 };
 /// identity[r] names the device of rank r among those of its node.
 DeviceShares share_devices(const std::vector<std::string>& identity, const NodeMap& nodes);
+
+/// What to say where the CPU computes, though `driver` shows that there is an NVIDIA driver; else empty.
+std::string unused_gpu(bool cuda_in_build, const std::filesystem::path& driver = "/dev/nvidiactl");
 
 /// What a rank computes on.
 struct Machine {

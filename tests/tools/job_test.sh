@@ -99,6 +99,9 @@ expect "GPUs, and a program without CUDA: exit 2" is $code 2
 expect "GPUs, and a program without CUDA: says what to do" says "built without CUDA; run 'make build'"
 job SLURM_GPUS_ON_NODE=4 SHERD=bin/sherd-of-a-cpu -- --device cpu
 expect "unless its ranks shall compute on CPUs" is $code 0
+echo 'device = "cpu"' >"$work/cpu.toml"
+job SLURM_GPUS_ON_NODE=4 SHERD=bin/sherd-of-a-cpu CONFIG=cpu.toml
+expect "or its settings say so" is $code 0
 job SLURM_GPUS_ON_NODE=4 SLURM_CPUS_ON_NODE=2
 expect "more GPUs than CPUs: exit 2" is $code 2
 expect "more GPUs than CPUs: says what to add" says 'add --ntasks-per-node=4'

@@ -2,8 +2,8 @@
 // Trace: what the streams of a device did, and when (--profile). Off, it costs each operation a load and a branch.
 //
 // An operation that is enqueued while the trace is on becomes a slice once it is done: a CPU stream adds it at once, a
-// CUDA stream at its next synchronize(), from events around it. Work inside of a CUDA graph is seen by nobody, so steps
-// that are traced run without one.
+// CUDA stream when it is next waited for, from events around it. Work inside of a CUDA graph is seen by nobody, so
+// steps that are traced run without one.
 #include <array>
 #include <atomic>
 #include <chrono>

@@ -8,7 +8,8 @@ int device_count() {
 }
 
 std::unique_ptr<sherd::Device> make_device(int, Options) {
-  throw usage_error("--device cuda: this build has no CUDA backend; use --device cpu, or leave it out");
+  throw usage_error(
+      "--device cuda: this build has no CUDA backend; 'make build' adds it where nvcc is, or use --device cpu");
 }
 
 Memory memory_of(const sherd::Device&) {
@@ -21,6 +22,10 @@ std::string identity_of(const sherd::Device&) {
 
 int compute_capability_of(const sherd::Device&) {
   return 0;
+}
+
+bool in_build() {
+  return false;
 }
 
 std::string version() {

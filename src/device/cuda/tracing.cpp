@@ -1,6 +1,6 @@
 // The trace of a CUDA stream: an event with a time before each operation and one after it, read once the stream has
-// been synchronized with. Two events, not one between neighbours: the gap between one operation's end and the next
-// one's begin is where the device idles.
+// been waited for, all of it or up to an event. Two events, not one between neighbours: the gap between one operation's
+// end and the next one's begin is where the device idles.
 //
 // A stream that has run dry passes the event before an operation while the host is still launching that operation. Then
 // the operation begins later than the event, by what the host took from the one call to the other. The event's delay,

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <limits>
 
 #include "sherd/base/error.hpp"
@@ -35,6 +36,15 @@ TEST(Threads, OfOtherNodesAreNoRivals) {
   for (int rank = 0; rank < 2; ++rank) EXPECT_EQ(share_of_cores({all, all}, NodeMap::even(2, 2), rank), 4);
 }
 
+TEST(UnusedGpu, IsToldWhereTheBuildHasNoCuda) {
+  const TemporaryDirectory folder;
+  const std::filesystem::path driver = folder / "nvidiactl";
+  EXPECT_EQ(unused_gpu(false, driver), "");
+  std::ofstream(driver) << "a driver";
+  EXPECT_NE(unused_gpu(false, driver).find("'make build'"), std::string::npos);
+  EXPECT_EQ(unused_gpu(true, driver), "");
+}
+
 TEST(RequireMemory, CountsAllRanksOfTheNode) {
   const NodeMap nodes = NodeMap::even(4, 2);
   require_memory(100, nodes, 3, 200);
@@ -63,7 +73,7 @@ TEST(Memory, FilesInTheCacheOfAJobAreNotInItsWay) {
 }
 
 TEST(Cuda, IsRefusedByABuildWithoutIt) {
-  if (cuda::version() != "not in this build") GTEST_SKIP() << "this build has CUDA";
+  if (cuda::in_build()) GTEST_SKIP() << "this build has CUDA";
   const auto refused = [](const auto& make) {
     try {
       make();

@@ -30,6 +30,9 @@ std::string identity_of(const sherd::Device& device);
 /// 90: 9.0. Of a cuda device.
 int compute_capability_of(const sherd::Device& device);
 
+/// Whether the backend is compiled in, whatever the machine has.
+bool in_build();
+
 /// For --version: "13.0, driver 13.0, 1 device: NVIDIA H100 80GB HBM3", or "not in this build".
 std::string version();
 
