@@ -115,13 +115,13 @@ perform() {
 parse "$@"
 mkdir -p "$out/logs"
 out=$(cd "$out" && pwd)
-export XDG_CACHE_HOME=$out/cache  # searches of algorithms are a part of the checks, and not the user's
 cuda=''
 find_cuda_libraries
 find_device
 choose_program
 make_build
-start_or_go_on checks gpu_check.tar.gz "$([ -z "$device" ] || programs | xargs -d '\n' cat | cksum)" losses
+start_or_go_on checks gpu_check.tar.gz "$([ -z "$device" ] || programs | xargs -d '\n' cat | cksum)" losses cache
+export XDG_CACHE_HOME=$out/cache  # searches of algorithms are a part of the checks, and not the user's
 make_plan
 for name in "${order[@]}"; do perform "$name"; done
 report

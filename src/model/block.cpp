@@ -33,7 +33,7 @@ BlockTensors BlockTensors::bind(std::span<const Tensor> p) {
 
 BlockScales take_scales(const LlamaContext& ctx) {
   if (!ctx.fp8) return {};
-  constexpr std::int64_t kApart = 4;  // 16 bytes: no library asks for more of an address
+  constexpr std::int64_t kApart = 4;  // 16 bytes, what cuBLASLt asks of operands; of scales nothing is said
   const Tensor all = ctx.arena.take(DType::f32, {8, kApart});
   const auto scale = [&](std::int64_t i) { return all.flat(i * kApart, 1); };
   const auto pair = [&](std::int64_t first) { return F8Scales{scale(first), scale(first + 1)}; };

@@ -58,7 +58,7 @@ echo 'figure: gemm within 3.0e-06'
 echo '[  PASSED  ] 3 tests.'"
 stand_in bundle/bin/sherd "echo \"sherd \$*\" >>'$work/calls'
 command=\$1
-case \$* in *'--attention auto'*) echo \"12:00:00 attention: ours everywhere (\$XDG_CACHE_HOME)\" >&2 ;; esac
+case \$* in *'--attention auto'*) printf '12:00:00 attention%s\n' ' f32: ours 2 us' ' bf16: ours 1 us' \": ours (\$XDG_CACHE_HOME)\" >&2 ;; esac
 while [ \$# -gt 0 ]; do
   case \$1 in --output) output=\$2 ;; --device) device=\$2 ;; --max-training-steps) steps=\$2 ;; --version) echo 'sherd 9.9' ;; esac
   shift
@@ -113,7 +113,7 @@ expect "the CPU's and the GPU's runs differ in the device alone" is \
   "$(grep 'sherd train.*bf16' "$work/calls" | grep -v -e attention -e graphs -e split -e fp8 | sed 's/--device [a-z]*//; s/--output [^ ]*//' | sort -u | wc -l)" 1
 expect "cuDNN's attention may compete once" is "$(calls 'sherd train .*--device cuda --dtype bf16 .* --attention auto$')" 1
 expect "whose attention it was" is "$(json 'c["train.cuda.attention"]["detail"], c["train.cuda.bf16"]["detail"]')" \
-  "('attention: ours everywhere ($work/out/cache)', '')"
+  "('attention f32: ours 2 us; attention bf16: ours 1 us; attention: ours ($work/out/cache)', '')"
 expect "a table" says '^\| train.cuda.bf16 \| pass \| [0-9.]+ \| 0.004 relative difference .* \| 2e-2 \|'
 expect "the sanitizers in one row each" says '^\| memcheck: the others \| pass \| \| 2 suites without errors'
 

@@ -86,9 +86,11 @@ for seed in ${SEEDS:-42}; do
   chosen | while read -r name _ flags; do
     # shellcheck disable=SC2086  # several words
     train "$name" "$seed" $flags
-    if [ -e "$out/$name-$seed/metrics.jsonl" ]; then
-      printf '| %s |%s %.3f |\n' "$name" "$(fifths "$out/$name-$seed/metrics.jsonl")" \
-        "$(held_out "$out/$name-$seed/metrics.jsonl")"
+    metrics=$out/$name-$seed/metrics.jsonl
+    if grep -qs eval_loss "$metrics"; then
+      printf '| %s |%s %.3f |\n' "$name" "$(fifths "$metrics")" "$(held_out "$metrics")"
+    else
+      printf '| %s | failed | | | | | |\n' "$name"
     fi
   done
 done

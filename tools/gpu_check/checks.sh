@@ -96,7 +96,7 @@ check_train() {  # NAME OTHER BOUND RANKS DEVICE DTYPE STEPS FLAG...: and, unles
     return
   fi
   result=pass measured=$(tail -n 1 "$out/losses/$name" | cut -d ' ' -f 2) meaning="loss at the last step"
-  case $* in *--attention*) reason=$(sed -n 's/^.*\(attention[ :].*: .*\|attention: .*\)$/\1/p' "$log" | paste -sd '; ') ;; esac  # whose it was
+  case $* in *--attention*) reason=$(sed -n 's/^.*\(attention[ :].*\)$/\1/p' "$log" | sed '$!s/$/;/' | paste -sd ' ') ;; esac
   [ "$other" != - ] || return
   measured=$(difference "$other" "$name") bound=$3 meaning="relative difference of losses from $other"
   awk -v a="$measured" -v b="$bound" 'BEGIN { exit !(a != "nan" && a + 0 <= b + 0) }' && return
