@@ -52,7 +52,7 @@ lint:  ## layers, formatting, clang-tidy, shellcheck
 	@shellcheck $(SHELL_FILES)
 	@tools/build.sh build-lint help -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >/dev/null
 	@printf '%s\n' $(TIDY_FILES) | xargs -P $$(nproc) -n 4 clang-tidy -p build-lint --quiet \
-	  --extra-arg=-include --extra-arg=$(CURDIR)/tools/lint/source_location.hpp
+	  --extra-arg=-Wno-unknown-warning-option --extra-arg=-include --extra-arg=$(CURDIR)/tools/lint/source_location.hpp
 
 asan:  ## the tests under the address and undefined-behaviour sanitizers
 	@tools/setup.sh --test

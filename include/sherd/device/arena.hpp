@@ -21,7 +21,7 @@ class Arena {
     void (*release)(Block&) noexcept = nullptr;
     std::shared_ptr<Arena> whole{};  // that it is a part of, if any
   };
-  Arena(std::string name, Block block) : name_(std::move(name)), block_(block) {}
+  Arena(std::string name, Block block) : name_(std::move(name)), block_(std::move(block)) {}
   /// Records the high-water mark only. Its tensors are not null, and their ranges are disjoint from all others'.
   static Arena measure(std::string name);
   /// Two arenas in the block of one: `bytes` for the first, and the rest, from the next multiple of 256 on, for the

@@ -201,7 +201,7 @@ void CpuStream::synchronize(const sherd::Event& event) {
   state_->rethrow();
 }
 
-void enqueue(sherd::Stream& stream, const char* label, Access access, Work work) {
+void enqueue(sherd::Stream& stream, const char* label, const Access& access, Work work) {
   dynamic_cast<CpuStream&>(stream).enqueue(label, access, std::move(work));
 }
 

@@ -39,14 +39,19 @@ T* from(const Tensor& t, std::int64_t at) {
 /// The elements from `at` on, with moments that lie at m and v.
 template <class M, class G>
 Slice<M, G> slice(const AdamWState& state, std::int64_t at, M* m, M* v) {
-  return {from<G>(state.grad, at),   from<float>(state.master, at), from<std::int16_t>(state.rest, at), m, v,
+  return {state.grad.ptr<G>() + at,  from<float>(state.master, at), from<std::int16_t>(state.rest, at), m, v,
           from<bf16>(state.copy, at)};
 }
 
 /// `count` elements; `words` has one for each when moments are bf16.
 template <bool kSplit, class M, class G>
 void update(const Factors& f, std::int64_t count, const Slice<M, G>& at, [[maybe_unused]] const std::uint32_t* words) {
-  const auto [grad, p, rest, first, second, copy] = at;
+  const G* const grad = at.grad;
+  float* const p = at.master;
+  std::int16_t* const rest = at.rest;
+  M *const first = at.m, *const second = at.v;
+  bf16* const copy = at.copy;
+  SHERD_CHECK(kSplit ? rest != nullptr && copy != nullptr : p != nullptr, "masters that are neither whole nor split");
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) {
     const float g = f.clip * to_f32(grad[i]), was = to_f32(first[i]);
@@ -101,7 +106,7 @@ void update_run(const Factors& f, const DecayRun& run, std::int64_t begin, std::
                 const Tensor& rounding_key) {
   if (state.m.dtype == DType::f32) {
     const std::int64_t at = run.begin + begin;
-    return update(f, end - begin, slice<float, G>(state, at, from<float>(state.m, at), from<float>(state.v, at)), {});
+    return update(f, end - begin, slice<float, G>(state, at, state.m.ptr<float>() + at, state.v.ptr<float>() + at), {});
   }
   const PhiloxKey key = key_of_run(run, rounding_key);
   std::array<std::uint32_t, kDrawn + 2 * kRoundingGroup> words;
@@ -109,7 +114,7 @@ void update_run(const Factors& f, const DecayRun& run, std::int64_t begin, std::
     const std::int64_t count = std::min(kDrawn, end - i), at = run.begin + i;
     const std::uint64_t first = run.first + static_cast<std::uint64_t>(i);
     draw(key, first, count, words.data());
-    update(f, count, slice<bf16, G>(state, at, from<bf16>(state.m, at), from<bf16>(state.v, at)),
+    update(f, count, slice<bf16, G>(state, at, state.m.ptr<bf16>() + at, state.v.ptr<bf16>() + at),
            words.data() + first % kRoundingGroup);
   }
 }
@@ -211,10 +216,10 @@ double sum_of_squares(const T* x, std::int64_t begin, std::int64_t end) {
 void OpsImpl::adamw(const AdamWState& state, std::span<const DecayRun> runs, const AdamWHyper& hyper,
                     const AdamWScalars& scalars, Stream& s) {
   check_adamw(state, runs, scalars);
-  Access touched =
+  const Access touched =
       access({state.grad, scalars.lr, scalars.correction1, scalars.correction2, scalars.clip, scalars.rounding_key},
              {state.master, state.rest, state.m, state.v, state.scales, state.copy});
-  enqueue(s, "adamw", std::move(touched), [=, runs = std::vector(runs.begin(), runs.end())] {
+  enqueue(s, "adamw", touched, [=, runs = std::vector(runs.begin(), runs.end())] {
     const float lr = *scalars.lr.ptr<float>();
     const Factors f{hyper.beta1,
                     hyper.beta2,

@@ -84,7 +84,7 @@ class Device final : public sherd::Device {
 };
 
 /// Enqueues `work` on a stream of a cpu::Device. `label` is a string literal: it names the op in errors and traces.
-void enqueue(sherd::Stream& stream, const char* label, Access access, Work work);
+void enqueue(sherd::Stream& stream, const char* label, const Access& access, Work work);
 
 /// Asked by work that waits for others (collectives): true once another stream of its device has failed, or the host
 /// destroys the streams on the way of an exception. The work then throws instead of keeping everybody from ending.
