@@ -145,8 +145,7 @@ void report_runtime(const TrainingPlan& plan, const Machine& machine, int rank) 
   const std::int64_t allowance = backend_of(machine.kind).runtime_bytes;
   log::info(
       "GPU memory after two steps: {} bytes of arena per rank, and {:.1f} MiB beside it, of {:.0f} MiB allowed; "
-      "before, "
-      "contexts and other programs had {:.1f} MiB of the device",
+      "before, contexts and other programs had {:.1f} MiB of the device",
       plan.bytes(), mib(std::max<std::int64_t>(0, runtime)), mib(allowance), mib(before.total - before.free));
   if (runtime > allowance) {
     log::warn(

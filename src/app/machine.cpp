@@ -105,8 +105,8 @@ void require_memory(std::int64_t bytes_per_rank, const NodeMap& nodes, int rank,
   const auto gib = [](std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
   throw does_not_fit(
       "{} has {:.2f} GiB of memory left, and its {} rank{} need {:.2f} GiB each; ask for more (--mem), spread the "
-      "ranks over "
-      "more nodes, or take --activation-checkpointing block, a smaller --batch-size-per-device or --max-seq-length",
+      "ranks over more nodes, or take --activation-checkpointing block, a smaller --batch-size-per-device or "
+      "--max-seq-length",
       nodes.host[static_cast<std::size_t>(node)], gib(available), ranks, ranks == 1 ? "" : "s", gib(bytes_per_rank));
 }
 
@@ -114,8 +114,7 @@ std::string unused_gpu(bool cuda_in_build, const std::filesystem::path& driver) 
   std::error_code ignored;
   if (cuda_in_build || !std::filesystem::exists(driver, ignored)) return "";
   return "the CPU computes: this machine has an NVIDIA driver, but this build has no CUDA backend; 'make build' adds "
-         "it "
-         "where nvcc is (CUDA 13)";
+         "it where nvcc is (CUDA 13)";
 }
 
 std::string settle_device(const std::string& asked, const NodeMap& nodes, Exchange& host) {
@@ -130,8 +129,7 @@ std::string settle_device(const std::string& asked, const NodeMap& nodes, Exchan
   const auto without = narrow<int>(std::find(devices.begin(), devices.end(), "0") - devices.begin());
   throw usage_error(
       "{} sees no GPU, and {} of {} ranks see one; look at that node's driver (nvidia-smi) and at "
-      "CUDA_VISIBLE_DEVICES, "
-      "or choose --device cpu",
+      "CUDA_VISIBLE_DEVICES, or choose --device cpu",
       nodes.name_of(without), with, devices.size())
       .told_by(0);
 }

@@ -49,16 +49,24 @@ TEST(TrainingPlan, CountsProductsAndAttention) {
   EXPECT_LT(twice.activation_bytes, plan.activation_bytes / 4);
 }
 
-/// Two blocks of width 8 with two heads of 4, one of them for keys; 3 x 10 tokens a micro-batch.
-TrainingPlan small_plan(DType dtype, Recompute recompute, std::int64_t accumulation = 2) {
+/// Two blocks with two heads, one of them for keys.
+ModelConfig two_blocks(std::int64_t vocabulary, std::int64_t width, std::int64_t feed_forward, std::int64_t head) {
   ModelConfig c;
-  c.vocab_size = 12;
-  c.hidden_size = 8;
-  c.intermediate_size = 16;
+  c.vocab_size = vocabulary;
+  c.hidden_size = width;
+  c.intermediate_size = feed_forward;
   c.layers = 2;
   c.heads = 2;
   c.kv_heads = 1;
-  c.head_dim = 4;
+  c.head_dim = head;
+  return c;
+}
+TrainingPlan plan_on_one_rank(const ModelConfig& model, const RigOptions& options) {
+  return plan_training(model, options, [](Arena& a) { return Mesh::planned(NodeMap::even(1, 1), {}, a); });
+}
+
+/// Blocks of width 8; 3 x 10 tokens a micro-batch.
+TrainingPlan small_plan(DType dtype, Recompute recompute, std::int64_t accumulation = 2) {
   RigOptions options;
   options.shard.param_dtype = dtype;
   options.step.act = dtype;
@@ -67,7 +75,7 @@ TrainingPlan small_plan(DType dtype, Recompute recompute, std::int64_t accumulat
   options.step.accumulation = accumulation;
   options.step.loss_chunk = 7;
   options.step.recompute = recompute;
-  return plan_training(c, options, [](Arena& a) { return Mesh::planned(NodeMap::even(1, 1), {}, a); });
+  return plan_on_one_rank(two_blocks(12, 8, 16, 4), options);
 }
 
 void expect_bytes_by_hand(std::int64_t accumulation) {
@@ -110,24 +118,15 @@ TEST(TrainingPlan, CountsAMillionMicroBatchesByAFew) {
   expect_bytes_by_hand(1000000);
 }
 
-/// Bytes of `quantize` in a micro-batch of 32 tokens, with two blocks of width 16, feed-forward 48 and two heads of 16.
+/// Bytes of `quantize` in a micro-batch of 32 tokens, with blocks of width 16, feed-forward 48 and heads of 16.
 double bytes_of_codes(Recompute recompute) {
-  ModelConfig c;
-  c.vocab_size = 16;
-  c.hidden_size = 16;
-  c.intermediate_size = 48;
-  c.layers = 2;
-  c.heads = 2;
-  c.kv_heads = 1;
-  c.head_dim = 16;
   RigOptions options;
   options.shard.param_dtype = options.step.act = DType::bf16;
   options.step.fp8 = true;
   options.step.batch = 2;
   options.step.length = 16;
   options.step.recompute = recompute;
-  const auto mesh = [](Arena& a) { return Mesh::planned(NodeMap::even(1, 1), {}, a); };
-  return plan_training(c, options, mesh).ops.work.find("quantize")->second.bytes;
+  return plan_on_one_rank(two_blocks(16, 16, 48, 16), options).ops.work.find("quantize")->second.bytes;
 }
 
 /// An element in bf16 is read to find the scale and again to make codes of one byte, in one layout or two; only once
